@@ -124,7 +124,7 @@ class Normalization:
         lists = [fields.get(key) if isinstance(fields, dict) else None for key in (_MEANS_KEY, _STDS_KEY)]
         if not all(_is_numbers(values) for values in lists):
             raise OptionError(
-                f'The graph\'s doc_string lacks the lists of numbers "{_MEANS_KEY}" and "{_STDS_KEY}": {text[:60]!r}.'
+                f"The graph's doc_string lacks number lists {_MEANS_KEY!r} and {_STDS_KEY!r}: {text[:60]!r}."
             )
         means, stds = (tuple(float(value) for value in values or ()) for values in lists)
         return cls(mean=means, std=stds)

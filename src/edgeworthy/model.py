@@ -1,0 +1,196 @@
+"""An ONNX file in memory and on disk: read with checks, written whole or not at all, digested.
+
+Only `read` needs the onnx library, and imports it when called.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgeworthy.contract import MAX_FILE_BYTES
+from edgeworthy.errors import ModelFileError, TargetError
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+
+def read_bytes(path: Path) -> bytes:
+    """The bytes of a model file.
+
+    Raises:
+        ModelFileError: where it is missing, no regular file, empty, or cannot be one protobuf message.
+    """
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise ModelFileError(f"{path} is not a file.", hint="Give the path of an ONNX file.")
+        if not status.st_size:
+            raise ModelFileError(f"{path} is empty.", hint="Make it again.")
+        if status.st_size > MAX_FILE_BYTES:
+            raise ModelFileError(f"{path} has {status.st_size} bytes; an ONNX file ends at {MAX_FILE_BYTES}.")
+        return path.read_bytes()
+    except OSError as error:
+        raise ModelFileError(f"{path} cannot be read: {error.strerror or error}.") from error
+
+
+def read(path: Path) -> ModelProto:
+    """Parse a model file; tensors in external files are not fetched.
+
+    Raises:
+        ModelFileError: where it cannot be read, or is no ONNX model.
+    """
+    return parse(read_bytes(path), str(path))
+
+
+def parse(content: bytes, name: str) -> ModelProto:
+    """Parse a model's bytes; `name` stands in messages.
+
+    Raises:
+        ModelFileError: where they are no ONNX model.
+    """
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    model = onnx.ModelProto()
+    try:
+        model.ParseFromString(content)
+    except (DecodeError, ValueError) as error:
+        raise ModelFileError(f"{name} is not an ONNX model, or is cut off.", hint="Make it again.") from error
+    if not model.HasField("graph") or not model.graph.output or not model.ir_version:
+        raise ModelFileError(f"{name} holds no ONNX graph with an output.", hint="Is it an ONNX file?")
+    return model
+
+
+def to_bytes(model: ModelProto) -> bytes:
+    """Serialise, the same model always to the same bytes."""
+    content: bytes = model.SerializeToString(deterministic=True)
+    return content
+
+
+def digest(content: bytes) -> str:
+    """SHA-256, in hexadecimal."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def opset_of(model: ModelProto) -> int | None:
+    """Version of the default operator domain, or None where the file names none."""
+    versions = [entry.version for entry in model.opset_import if entry.domain in {"", "ai.onnx"}]
+    return max(versions) if versions else None
+
+
+def metadata_of(model: ModelProto) -> dict[str, str]:
+    """The model's metadata_props."""
+    return {entry.key: entry.value for entry in model.metadata_props}
+
+
+def tensor_shape(value: Any) -> tuple[int | str, ...] | None:
+    """Shape of a ValueInfoProto: a dynamic dimension is its name or "?"; None without a shape."""
+    tensor = value.type.tensor_type
+    if not tensor.HasField("shape"):
+        return None
+    return tuple(
+        dim.dim_value if dim.HasField("dim_value") else dim.dim_param or "?" for dim in tensor.shape.dim
+    )
+
+
+def dtype_name(value: Any) -> str:
+    """Element type of a ValueInfoProto in lower case, `float` for float32; "?" for no tensor."""
+    from onnx import TensorProto
+
+    code = value.type.tensor_type.elem_type
+    return TensorProto.DataType.Name(code).lower() if code in TensorProto.DataType.values() else "?"
+
+
+class Draft:
+    """A file beside its target that becomes the target at the very end, or vanishes.
+
+    Attributes:
+        path: of the draft, to write to and read from.
+    """
+
+    def __init__(self, target: Path, *, force: bool) -> None:
+        self._target = target
+        self._force = force
+        self.path = target.with_name(f".{target.name[:80]}.{secrets.token_hex(4)}.part")
+
+    def write(self, content: bytes) -> None:
+        """Write the whole draft, down to the disk.
+
+        Raises:
+            TargetError: where the directory or the disk does not take it.
+        """
+        try:
+            with self.path.open("wb") as stream:
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())
+        except OSError as error:
+            raise TargetError(
+                f"{self._target} cannot be written: {error.strerror or error}.",
+                hint="Choose another place with -o, or make room.",
+            ) from error
+
+    def commit(self) -> None:
+        """Make the draft the target, in one step.
+
+        Raises:
+            TargetError: where the target appeared meanwhile and may not be overwritten.
+        """
+        try:
+            if self._force:
+                self.path.replace(self._target)
+            else:
+                _link(self.path, self._target)
+        except FileExistsError as error:
+            raise TargetError(f"{self._target} appeared meanwhile.", hint="Use --force.") from error
+        except OSError as error:
+            raise TargetError(f"{self._target} cannot be written: {error.strerror or error}.") from error
+
+
+@contextlib.contextmanager
+def draft(target: Path, *, force: bool = False) -> Iterator[Draft]:
+    """A draft that is removed on the way out unless it was committed, whatever happens.
+
+    Raises:
+        TargetError: at once, where the target cannot become a file.
+    """
+    refuse_existing(target, force=force)
+    if not target.parent.is_dir():
+        raise TargetError(f"The folder {target.parent} does not exist.", hint="Make it first, or change -o.")
+    if not os.access(target.parent, os.W_OK):
+        raise TargetError(f"The folder {target.parent} is not writable.", hint="Choose another with -o.")
+    file = Draft(target, force=force)
+    try:
+        yield file
+    finally:
+        file.path.unlink(missing_ok=True)
+
+
+def _link(path: Path, target: Path) -> None:
+    """Rename without ever overwriting; a file system without hard links gets the next best."""
+    try:
+        os.link(path, target)
+    except FileExistsError:
+        raise
+    except OSError:
+        refuse_existing(target, force=False)
+        path.replace(target)
+
+
+def refuse_existing(target: Path, *, force: bool) -> None:
+    """Stop before work is lost.
+
+    Raises:
+        TargetError: where the target is a directory, or exists and `force` is not given.
+    """
+    if target.is_dir():
+        raise TargetError(f"{target} is a folder.", hint="Give -o the path of a file.")
+    if target.exists() and not force:
+        raise TargetError(f"{target} exists.", hint="Overwrite it with --force, or choose another -o.")

@@ -1,0 +1,186 @@
+"""What the calls return: frozen values with their units, and no logic beyond looking at themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from edgeworthy.contract import Contract, Layout, Normalization
+from edgeworthy.frames import Frame
+
+Severity = Literal["error", "warning", "info"]
+SEVERITIES: tuple[Severity, ...] = ("error", "warning", "info")
+
+Verdict = Literal["same", "different", "inconclusive"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """A rule that a file breaks: the rule's code, name and severity, what is wrong, and where."""
+
+    code: str
+    name: str
+    severity: Severity
+    message: str
+    where: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Skipped:
+    """A rule that could not be applied, which is not the same as one that passed."""
+
+    code: str
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LintReport:
+    """What the rules say of one file; every rule's code is in exactly one of the three."""
+
+    path: str
+    findings: tuple[Finding, ...]
+    passed: tuple[str, ...]
+    skipped: tuple[Skipped, ...]
+
+    def of(self, severity: Severity) -> tuple[Finding, ...]:
+        """The findings of one severity."""
+        return tuple(finding for finding in self.findings if finding.severity == severity)
+
+    @property
+    def conforms(self) -> bool:
+        """Whether no error was found; warnings leave a file conformant."""
+        return not self.of("error")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parity:
+    """How far the file's predictions are from the original's, over all probes and classes.
+
+    Attributes:
+        samples: number of probes.
+        max_abs_diff, mean_abs_diff: in probability, 0..1.
+        max_abs_diff_logits, mean_abs_diff_logits: in logits; None where the activation has none.
+        spread: largest range of one class's probability over the probes, 0..1.
+        top1_agreement: share of the probes on which the best class is the same, 0..1.
+        tolerance: the largest `max_abs_diff` that passes.
+        yardstick: the original's float32 against its float64, as `max_abs_diff`; None if not needed.
+        widened: whether the caller set the tolerance.
+        worst_probe: name of the probe with `max_abs_diff`.
+        verdict: `inconclusive` when all agrees and the predictions hardly move.
+    """
+
+    samples: int
+    max_abs_diff: float
+    mean_abs_diff: float
+    max_abs_diff_logits: float | None
+    mean_abs_diff_logits: float | None
+    spread: float
+    top1_agreement: float
+    tolerance: float
+    yardstick: float | None = None
+    widened: bool = False
+    worst_probe: str
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """One step of a long road: what was done, what came of it, and how long it took in seconds."""
+
+    name: str
+    detail: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Artefact:
+    """A finished file and everything that is known of it.
+
+    Attributes:
+        path, sha256, size_bytes: of the file.
+        contract: what it promises the platform.
+        lint, parity: the evidence.
+        frame: how the training pipeline turned a picture into the input, or None where unknown.
+        stages: the road, in order.
+        notes: what the user should know, one sentence each.
+    """
+
+    path: str
+    sha256: str
+    size_bytes: int
+    contract: Contract
+    lint: LintReport
+    parity: Parity
+    frame: Frame | None
+    stages: tuple[Stage, ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Score:
+    """One class of one picture; probability in 0..1."""
+
+    class_id: int
+    name: str
+    probability: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prediction:
+    """The best classes of one picture, best first."""
+
+    path: str
+    scores: tuple[Score, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unreadable:
+    """A picture that could not be classified, and why."""
+
+    path: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inspection:
+    """What an ONNX file says of itself; None and empty where it is silent.
+
+    Attributes:
+        path, sha256, size_bytes: of the file.
+        ir_version, opset: of the model and its default operator domain.
+        domains: further operator domains with their versions.
+        producer: name and version of the tool that wrote it.
+        inputs, outputs: (name, dtype, shape); a dynamic dimension is its name, or "?".
+        class_names: read from the output's name.
+        layout, channels, height_px, width_px: of the first input, where it is a picture.
+        normalization: read from the graph's doc_string.
+        parameters: number of values in the initialisers.
+        nodes: number of nodes; `operators` counts them by type.
+        frame: from the evidence.
+        evidence: edgeworthy's own metadata, key by key.
+        metadata: everybody else's.
+    """
+
+    path: str
+    sha256: str
+    size_bytes: int
+    ir_version: int
+    opset: int | None
+    domains: Mapping[str, int] = field(default_factory=dict)
+    producer: str
+    inputs: tuple[tuple[str, str, tuple[int | str, ...]], ...]
+    outputs: tuple[tuple[str, str, tuple[int | str, ...]], ...]
+    class_names: tuple[str, ...]
+    layout: Layout | None
+    channels: int | None
+    height_px: int | None
+    width_px: int | None
+    normalization: Normalization | None
+    parameters: int
+    nodes: int
+    operators: Mapping[str, int]
+    frame: Frame | None
+    evidence: Mapping[str, str]
+    metadata: Mapping[str, str]

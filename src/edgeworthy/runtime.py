@@ -1,0 +1,181 @@
+"""A session over ONNX Runtime, and what the file says of itself without the onnx library.
+
+Sessions use one thread unless told otherwise, so that figures repeat.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgeworthy.contract import (
+    CHANNELS,
+    Layout,
+    Normalization,
+    layout_of,
+    picture_size,
+    read_output_name,
+)
+from edgeworthy.errors import ClassNamesError, ModelFileError, OptionError
+from edgeworthy.evidence import Recorded
+
+Array = npt.NDArray[np.float32]
+
+_QUIET = 4  # ONNX Runtime's log level "fatal": everything else is reported as an exception
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Port:
+    """An input or output: its name, ONNX Runtime's type such as `tensor(float)`, and its shape.
+
+    A dynamic dimension of the shape is its name, or None.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int | str | None, ...]
+
+
+class Session:
+    """A model file, loaded by ONNX Runtime on the CPU.
+
+    Args:
+        path: of the file.
+        threads: for one operator; 0 leaves the choice to ONNX Runtime.
+        optimize: whether ONNX Runtime may rewrite the graph.
+
+    Raises:
+        ModelFileError: where the file is missing, or ONNX Runtime refuses it.
+    """
+
+    def __init__(self, path: Path, *, threads: int = 1, optimize: bool = True) -> None:
+        import onnxruntime as ort
+
+        if not path.is_file():
+            raise ModelFileError(f"{path} is not there.", hint="Give the path of an ONNX file.")
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = _QUIET
+        if not optimize:
+            options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        try:
+            self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # noqa: BLE001  (its exceptions share no base class)
+            raise ModelFileError(
+                f"ONNX Runtime refuses {path}: {first_line(error)}", hint="See: edgeworthy check"
+            ) from error
+        self.path = path
+        self.inputs = tuple(map(_port, self._session.get_inputs()))
+        self.outputs = tuple(map(_port, self._session.get_outputs()))
+        meta = self._session.get_modelmeta()
+        self.doc_string: str = meta.graph_description
+        self.metadata: dict[str, str] = dict(meta.custom_metadata_map)
+
+    def run(self, feeds: dict[str, npt.NDArray[Any]], outputs: list[str] | None = None) -> list[Any]:
+        """Run the graph once on named arrays.
+
+        Raises:
+            ModelFileError: where an operator fails.
+        """
+        import onnxruntime as ort
+
+        options = ort.RunOptions()
+        options.log_severity_level = _QUIET
+        try:
+            result: list[Any] = self._session.run(outputs, feeds, options)
+        except Exception as error:  # noqa: BLE001
+            raise ModelFileError(f"Running {self.path} failed: {first_line(error)}") from error
+        return result
+
+    def scores(self, batch: Array) -> Array:
+        """The first output for one input of the first input's shape; float32 [1, classes]."""
+        values = self.run({self.inputs[0].name: batch}, [self.outputs[0].name])[0]
+        return np.asarray(values, dtype=np.float32)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileFacts:
+    """What a classifier's file says of itself.
+
+    Attributes:
+        class_names: from the output's name; None where it carries none.
+        channels, height_px, width_px, layout: of the input picture.
+        normalization: from the graph's doc_string, or else from the evidence; None where neither has it.
+        recorded: the evidence.
+    """
+
+    class_names: tuple[str, ...] | None
+    channels: int
+    height_px: int
+    width_px: int
+    layout: Layout
+    normalization: Normalization | None
+    recorded: Recorded
+
+
+def facts_of(session: Session) -> FileFacts:
+    """Read a classifier's file.
+
+    Raises:
+        ModelFileError: where the first input is no picture of a fixed size.
+    """
+    port = session.inputs[0] if session.inputs else None
+    shape = tuple(dim if isinstance(dim, int) else None for dim in port.shape) if port else ()
+    layout = layout_of(shape)
+    if port is None or layout is None or port.dtype != "tensor(float)":
+        raise ModelFileError(
+            f"{session.path} takes no picture: its input is {_describe(port)}; expected is a float32 of "
+            f"shape [1, C, H, W] or [1, H, W, C], C one of {CHANNELS}.",
+            hint="See: edgeworthy check",
+        )
+    channels, height, width = picture_size(shape)
+    if not channels or not height or not width:
+        raise ModelFileError(
+            f"{session.path} takes pictures of no fixed size: {_describe(port)}.",
+            hint="Export it with static shapes.",
+        )
+    recorded = Recorded.from_metadata(session.metadata)
+    return FileFacts(
+        class_names=_class_names(session.outputs[0].name),
+        channels=channels,
+        height_px=height,
+        width_px=width,
+        layout=layout,
+        normalization=_normalization(session.doc_string, recorded),
+        recorded=recorded,
+    )
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of a library's message, at most 300 characters of it."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0][:300]
+
+
+def _normalization(doc_string: str, recorded: Recorded) -> Normalization | None:
+    try:
+        return Normalization.from_doc_string(doc_string)
+    except OptionError:
+        return recorded.normalization
+
+
+def _class_names(output: str) -> tuple[str, ...] | None:
+    try:
+        entries = read_output_name(output)
+    except ClassNamesError:
+        return None
+    in_order = [ident for ident, _ in entries] == list(range(len(entries)))
+    return tuple(name for _, name in entries) if in_order else None
+
+
+def _port(value: Any) -> Port:
+    return Port(name=value.name, dtype=value.type, shape=tuple(value.shape))
+
+
+def _describe(port: Port | None) -> str:
+    return "missing" if port is None else f"{port.name[:40]!r}, {port.dtype}, {list(port.shape)}"

@@ -1,0 +1,179 @@
+"""Run something native in a child process with limits: a crash becomes a value.
+
+The child is this module run as a program. It reads one JSON request a line, calls the function of
+that dotted name, and answers with one JSON line; arguments and results are JSON values. It is no
+`multiprocessing` worker, which would import the caller's own script again. It bounds crashes, time
+and memory; it does not confine malicious native code.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import os
+import queue
+import subprocess
+import sys
+import tempfile
+import threading
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Literal, Self
+
+Status = Literal["done", "raised", "crashed", "timeout"]
+
+DEFAULT_TIMEOUT_S = 300.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of a call: its `value` when done, or else the `message` of what happened."""
+
+    status: Status
+    value: Any = None
+    message: str = ""
+
+    @property
+    def done(self) -> bool:
+        """Whether the function returned."""
+        return self.status == "done"
+
+
+class Sandbox:
+    """A child process that calls functions one after another, and is replaced when it dies.
+
+    Args:
+        memory_bytes: of address space for the child, where the system can limit it.
+        preload: a module for the child to import while the parent is busy.
+    """
+
+    def __init__(self, *, memory_bytes: int | None = None, preload: str = "") -> None:
+        self._memory_bytes = memory_bytes
+        self._preload = preload
+        self._child: subprocess.Popen[bytes] | None = None
+        self._replies: queue.Queue[bytes] = queue.Queue()
+        self._errors: Any = None
+
+    def __enter__(self) -> Self:
+        if self._preload:
+            self._start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def call(self, function: str, *args: Any, timeout_s: float = DEFAULT_TIMEOUT_S) -> Outcome:
+        """Call `package.module:function` with JSON arguments in the child."""
+        if self._child is None or self._child.poll() is not None:
+            self._start()
+        child = self._child
+        if child is None or child.stdin is None:
+            return Outcome(status="crashed", message="the child process did not start")
+        try:
+            child.stdin.write(json.dumps([function, args]).encode() + b"\n")
+            child.stdin.flush()
+        except OSError:
+            return self._bury(child)
+        try:
+            line = self._replies.get(timeout=timeout_s)
+        except queue.Empty:
+            self.close()
+            return Outcome(status="timeout", message=f"no answer within {timeout_s:g} s")
+        if not line:
+            return self._bury(child)
+        status, content = json.loads(line)
+        if status == "done":
+            return Outcome(status="done", value=content)
+        return Outcome(status="raised", message=content)
+
+    def close(self) -> None:
+        """End the child."""
+        child, self._child = self._child, None
+        if child is None:
+            return
+        child.kill()
+        child.wait()
+        for stream in (child.stdin, child.stdout, self._errors):
+            if stream is not None:
+                with contextlib.suppress(OSError):
+                    stream.close()
+
+    def _start(self) -> None:
+        self.close()
+        self._errors = tempfile.TemporaryFile()
+        self._replies = queue.Queue()
+        arguments = [str(self._memory_bytes or 0), self._preload]
+        self._child = subprocess.Popen(  # noqa: S603  (our own interpreter and module)
+            [sys.executable, "-m", "edgeworthy.sandbox", *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            env=os.environ | {"PYTHONSAFEPATH": "1"},
+        )
+        threading.Thread(target=_collect, args=(self._child.stdout, self._replies), daemon=True).start()
+
+    def _bury(self, child: subprocess.Popen[bytes]) -> Outcome:
+        try:
+            code = child.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            code = None
+        message = _last_words(code, self._errors)
+        self.close()
+        return Outcome(status="crashed", message=message)
+
+
+def _collect(stream: Any, replies: queue.Queue[bytes]) -> None:
+    with contextlib.suppress(ValueError, OSError):
+        for line in stream:
+            replies.put(line)
+    replies.put(b"")
+
+
+def _last_words(code: int | None, errors: Any) -> str:
+    reason = (
+        f"the process was ended by signal {-code}" if code and code < 0 else f"it ended with status {code}"
+    )
+    with contextlib.suppress(OSError, ValueError):
+        errors.seek(0)
+        lines = errors.read().decode(errors="replace").strip().splitlines()
+        if lines:
+            return f"{reason}: {lines[-1][:200]}"
+    return reason
+
+
+def _limit_memory(memory_bytes: int) -> None:
+    with contextlib.suppress(ImportError, ValueError, OSError):  # no such limit on Windows
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+
+
+def _answer(line: bytes) -> list[Any]:
+    name, args = json.loads(line)
+    module, _, function = name.partition(":")
+    try:
+        return ["done", getattr(importlib.import_module(module), function)(*args)]
+    except MemoryError:
+        return ["raised", "it needs more memory than allowed"]
+    except Exception as error:  # noqa: BLE001  (whatever happens in the child is a value for the parent)
+        return ["raised", f"{type(error).__name__}: {error}"[:2000]]
+
+
+def serve(memory_bytes: int, preload: str) -> None:
+    """The child: answer requests until the parent closes the pipe."""
+    replies = os.fdopen(os.dup(1), "wb", buffering=0)
+    os.dup2(2, 1)  # what native code prints must not look like an answer
+    if memory_bytes:
+        _limit_memory(memory_bytes)
+    if preload:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(preload)
+    for line in sys.stdin.buffer:
+        replies.write(json.dumps(_answer(line)).encode() + b"\n")
+
+
+if __name__ == "__main__":
+    serve(int(sys.argv[1]), sys.argv[2])
