@@ -58,7 +58,7 @@ def probe_scores(path: str) -> dict[str, Any]:
     """
     try:
         session = Session(Path(path))
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:
         return {"refused": str(error)}
     feeds = _feeds(session)
     if feeds is None:
@@ -97,7 +97,7 @@ def _feeds(session: Session) -> list[dict[str, Any]] | None:
             return None
         if port.name in OPTIONAL_INPUTS:
             dtype = np.bool_ if "bool" in port.dtype else np.float32
-            values = [np.ones(sizes, dtype=dtype)] * len(feeds)
+            values: list[Any] = [np.ones(sizes, dtype=dtype)] * len(feeds)
         elif port.dtype == "tensor(float)":
             noise = random.normal(0, 1, sizes).astype(np.float32)
             values = [np.full(sizes, -2, np.float32), np.full(sizes, 2, np.float32), noise, 40 * noise]

@@ -65,7 +65,7 @@ class Session:
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         try:
             self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # noqa: BLE001  (its exceptions share no base class)
+        except Exception as error:
             raise ModelFileError(
                 f"ONNX Runtime refuses {path}: {first_line(error)}", hint="See: edgeworthy check"
             ) from error
@@ -88,7 +88,7 @@ class Session:
         options.log_severity_level = _QUIET
         try:
             result: list[Any] = self._session.run(outputs, feeds, options)
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
             raise ModelFileError(f"Running {self.path} failed: {first_line(error)}") from error
         return result
 
