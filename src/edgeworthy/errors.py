@@ -118,3 +118,9 @@ class ParityError(FallsShortError):
 
 class NotConformantError(FallsShortError):
     """The finished file breaks a rule of the contract."""
+
+
+def first_line(error: BaseException) -> str:
+    """The first line that says something in a library's message, at most 300 characters of it."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0][:300] if lines else type(error).__name__

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from edgeworthy.runtime import Session, first_line
+from edgeworthy.errors import first_line
+from edgeworthy.runtime import Session
 
 MODULE = __name__
 

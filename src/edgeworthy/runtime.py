@@ -20,7 +20,7 @@ from edgeworthy.contract import (
     picture_size,
     read_output_name,
 )
-from edgeworthy.errors import ClassNamesError, ModelFileError, OptionError
+from edgeworthy.errors import ClassNamesError, ModelFileError, OptionError, first_line
 from edgeworthy.evidence import Recorded
 
 Array = npt.NDArray[np.float32]
@@ -149,12 +149,6 @@ def facts_of(session: Session) -> FileFacts:
         normalization=_normalization(session.doc_string, recorded),
         recorded=recorded,
     )
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of a library's message, at most 300 characters of it."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0][:300]
 
 
 def _normalization(doc_string: str, recorded: Recorded) -> Normalization | None:

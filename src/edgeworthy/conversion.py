@@ -1,0 +1,223 @@
+"""One trained model on its way to a graph: asked, traced, simplified, stamped, proven."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgeworthy import native
+from edgeworthy._version import __version__
+from edgeworthy.contract import Contract, Normalization
+from edgeworthy.errors import MissingExtraError, ParityError, SimplifyError
+from edgeworthy.evidence import Activation, Evidence
+from edgeworthy.frames import Frame
+from edgeworthy.images import frame_picture, list_pictures, normalise, open_picture
+from edgeworthy.model import Draft, read, to_bytes
+from edgeworthy.parity import verify
+from edgeworthy.probes import Probe, standard_probes
+from edgeworthy.results import Parity
+from edgeworthy.runtime import Session
+from edgeworthy.sandbox import Sandbox
+from edgeworthy.settling import ExportOptions, Settled, contract_for
+from edgeworthy.sources.base import TrainedModel
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+    from torch import nn
+
+    from edgeworthy.exporting.classifier import Classifier, Original
+
+Pictures = list[npt.NDArray[np.float32]]
+
+
+class Conversion:
+    """One model on its way to a graph: what was asked, and what came out."""
+
+    def __init__(
+        self, trained: TrainedModel, settled: Settled, options: ExportOptions, scratch: Path
+    ) -> None:
+        from edgeworthy.exporting.settings import prepared
+
+        self._trained = trained
+        self._settled = settled
+        self._options = options
+        self._raw = scratch / "traced.onnx"
+        self._current = self._raw
+        self._scratch = scratch
+        self._module = prepared(trained.module)
+        self.probes = _probes(settled, options)
+        self.baked_branch = False
+        self.activation: Activation = "softmax"
+        self._exporter = ""
+
+    @contextlib.contextmanager
+    def asking(self) -> Iterator[None]:
+        from edgeworthy.exporting.settings import evaluating
+
+        with evaluating(self._module):
+            yield
+
+    def ask(self) -> Contract:
+        """Ask the original; settles the activation and the contract."""
+        from edgeworthy.exporting.classifier import Original, choose_activation
+        from edgeworthy.exporting.tracing import quiet
+
+        self.original: Original = Original(self._module, len(self._settled.class_names))
+        self._pictures: Pictures = [
+            normalise(probe.pixels, self._settled.normalization, "nchw") for probe in self.probes
+        ]
+        with quiet():
+            self._logits = self.original.logits(self._pictures)
+        self.activation = choose_activation(self._logits, self._options.activation)
+        self._reference = self.original.probabilities(self._logits, self.activation)
+        self.contract = contract_for(self._settled, self._options, self._reference.shape[1])
+        return self.contract
+
+    def trace(self) -> None:
+        """Trace the classifier into the scratch folder."""
+        import torch
+
+        from edgeworthy.exporting.classifier import Classifier
+        from edgeworthy.exporting.settings import traceable
+        from edgeworthy.exporting.tracing import TorchScriptExporter
+
+        embedded = self._options.normalization_in == "graph"
+        classifier: Classifier = Classifier(
+            self._module,
+            self.original.accessor,
+            self.activation,
+            layout=self._options.layout,
+            normalization=self._settled.normalization if embedded else None,
+        ).eval()
+        exporter = TorchScriptExporter(allow_branch=self._options.allow_traced_branch)
+        self._exporter = exporter.name
+        picture = torch.from_numpy(self._feed(len(self.probes) // 2))
+        with traceable(self._module):
+            exporter.trace(classifier, picture, self.contract, self._raw)
+        self.baked_branch = exporter.baked_branch
+
+    def simplify(self, sandbox: Sandbox) -> str:
+        """Simplify in a process of its own; says what came of it."""
+        if not self._options.simplify:
+            return "left out, as asked"
+        target = self._scratch / "simplified.onnx"
+        outcome = sandbox.call(f"{native.MODULE}:simplify", str(self._raw), str(target))
+        if not outcome.done:
+            if "ModuleNotFoundError" in outcome.message:
+                raise MissingExtraError("onnxsim", "export")
+            raise SimplifyError(
+                f"The graph cannot be simplified: {outcome.message}",
+                hint="The platform's cloud simplifies every upload; to go on all the same: --no-simplify.",
+            )
+        self._current = target
+        return f"{outcome.value['before']} nodes to {outcome.value['after']}"
+
+    def stamp(self, file: Draft) -> bytes:
+        """Fold, stamp, and write the draft."""
+        content = self._stamped(read(self._current))
+        file.write(content)
+        return content
+
+    def prove(self, path: Path) -> Parity:
+        """Compare the file on disk with the original.
+
+        Raises:
+            ParityError: where they part.
+            SimplifyError: where they part, and did not before simplifying.
+        """
+        parity = self._parity(path)
+        if parity.verdict != "different":
+            return parity
+        where = (
+            f"on the probe {parity.worst_probe!r} a probability differs by {parity.max_abs_diff:.2g}, "
+            f"allowed is {parity.tolerance:.2g}; the best class agrees on {parity.top1_agreement:.1%}"
+        )
+        if self._current != self._raw:
+            unsimplified = self._scratch / "unsimplified.onnx"
+            unsimplified.write_bytes(self._stamped(read(self._raw)))
+            if self._parity(unsimplified).verdict != "different":
+                raise SimplifyError(
+                    f"Simplifying changes the predictions: {where}.", hint="Use --no-simplify."
+                )
+        raise ParityError(
+            f"The file predicts something else than the model: {where}.",
+            hint="No file was written. Try another --opset, or see which operator the exporter changes.",
+        )
+
+    def evidence(self, parity: Parity) -> Evidence:
+        """What the file shall remember."""
+        import onnx
+        import torch
+
+        return Evidence(
+            version=__version__,
+            source=self._trained.name,
+            weights=_weights_digest(self._module),
+            torch=torch.__version__,
+            onnx=onnx.__version__,
+            exporter=self._exporter,
+            activation=self.activation,
+            normalization=self._settled.normalization,
+            normalization_in=self._options.normalization_in,
+            frame=self._settled.frame,
+            simplified=self._options.simplify,
+            untrained=self._trained.untrained,
+            traced_branch=self.baked_branch,
+            parity=parity,
+        )
+
+    def _stamped(self, model: ModelProto) -> bytes:
+        from edgeworthy.exporting.folding import fold_normalization
+        from edgeworthy.exporting.stamping import stamp
+
+        if self._options.normalization_in == "graph":
+            fold_normalization(model)
+        stamp(model, self.contract)
+        return to_bytes(model)
+
+    def _parity(self, path: Path) -> Parity:
+        session = Session(path)
+        candidate = np.concatenate([session.scores(self._feed(i)) for i in range(len(self.probes))])
+        return verify(
+            probes=[probe.name for probe in self.probes],
+            reference=self._reference,
+            candidate=candidate,
+            logits=self._logits,
+            activation=self.activation,
+            in_float64=lambda: self.original.in_float64(self._pictures, self.activation),
+            atol=self._options.atol,
+        )
+
+    def _feed(self, index: int) -> npt.NDArray[np.float32]:
+        """A probe as the file takes it."""
+        normalization = self._settled.normalization
+        if self._options.normalization_in == "graph":
+            normalization = Normalization.identity(self.contract.channels)
+        return normalise(self.probes[index].pixels, normalization, self._options.layout)
+
+
+def _probes(settled: Settled, options: ExportOptions) -> list[Probe]:
+    channels, height, width = settled.input_size
+    probes = standard_probes(height, width, channels)
+    if options.samples is not None:
+        order: Any = "L" if channels == 1 else "RGB"
+        frame = settled.frame or Frame.letterbox(height, width, channel_order=order)
+        for path in list_pictures([str(options.samples)]):
+            probes.append(Probe(Path(path).name, frame_picture(open_picture(path, order), frame)))
+    return probes
+
+
+def _weights_digest(module: nn.Module) -> str:
+    """SHA-256 over the state dict: names, dtypes, shapes and values, in the order of names."""
+    summary = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        array = tensor.detach().cpu().contiguous().numpy()
+        summary.update(f"{name}|{array.dtype}|{list(array.shape)}|".encode())
+        summary.update(memoryview(array).cast("B") if array.size else b"")
+    return f"sha256:{summary.hexdigest()}"

@@ -1,0 +1,203 @@
+"""export(): the whole road from a trained classifier to one proven file."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgeworthy import linter
+from edgeworthy.contract import Normalization
+from edgeworthy.conversion import Conversion
+from edgeworthy.errors import MissingExtraError, NotConformantError, OptionError
+from edgeworthy.evidence import Evidence
+from edgeworthy.model import Draft, digest, draft, parse, read_bytes, to_bytes
+from edgeworthy.results import Artefact, LintReport, Parity, Stage
+from edgeworthy.sandbox import Sandbox
+from edgeworthy.settling import ExportOptions, settle
+from edgeworthy.sources.base import SourceRequest, TrainedModel
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Listener = Callable[[Stage], None]
+
+
+def export(
+    source: str | nn.Module,
+    target: str | Path,
+    *,
+    checkpoint: str | Path | None = None,
+    untrained: bool = False,
+    trust_pickle: bool = False,
+    force: bool = False,
+    on_stage: Listener | None = None,
+    **options: Any,
+) -> Artefact:
+    """Turn a trained classifier into one ONNX file that keeps the contract and is proven to predict the same.
+
+    Args:
+        source: an `nn.Module` in memory, or `timm:NAME`, `file.py:callable`, `package.module:callable`.
+        target: the file to write; whole or absent afterwards.
+        checkpoint: weights to load into the source's architecture.
+        untrained: use random weights from a fixed seed.
+        trust_pickle: let the checkpoint run code.
+        force: overwrite the target.
+        on_stage: called after each stage of the road.
+        **options: the fields of `ExportOptions`: classes, mean, std, input_size, opset and others.
+
+    Returns:
+        The finished file with its contract, rule report and proof.
+
+    Raises:
+        EdgeworthyError: of the kind that `edgeworthy.errors` lists; no file is left behind then.
+    """
+    chosen = _options(options)
+    request = SourceRequest(
+        spec=source if isinstance(source, str) else "",
+        checkpoint=Path(checkpoint) if checkpoint else None,
+        untrained=untrained,
+        trust_pickle=trust_pickle,
+    )
+    road = _Road(on_stage)
+    with (
+        draft(Path(target), force=force) as file,
+        tempfile.TemporaryDirectory(prefix="edgeworthy-") as scratch,
+        Sandbox(preload="onnxsim") as sandbox,
+    ):
+        with road.stage("load") as done:
+            trained = _load(source, request)
+            settled = settle(trained, chosen)
+            done(trained.name, *trained.notes)
+        graph = Conversion(trained, settled, chosen, Path(scratch))
+        with graph.asking():
+            with road.stage("ask") as done:
+                contract = graph.ask()
+                done(f"{len(graph.probes)} probes, {len(contract.class_names)} classes, {graph.activation}")
+            with road.stage("trace") as done:
+                graph.trace()
+                done(f"opset {contract.opset}")
+            with road.stage("simplify") as done:
+                done(graph.simplify(sandbox))
+            with road.stage("stamp") as done:
+                written = graph.stamp(file)
+                done(f"IR {contract.ir_version}, {len(written) / 1e6:.1f} MB")
+            with road.stage("prove") as done:
+                parity = graph.prove(file.path)
+                done(f"largest difference {parity.max_abs_diff:.1g}, allowed {parity.tolerance:.1g}")
+        with road.stage("record") as done:
+            final = _record(file, written, graph.evidence(parity))
+            done("read back, the graph is the one that was proved")
+        with road.stage("check") as done:
+            lint = _conformant(file.path, Path(target), sandbox)
+            done(f"{len(lint.passed)} rules passed, {len(lint.skipped)} skipped")
+        file.commit()
+    return Artefact(
+        path=str(target),
+        sha256=digest(final),
+        size_bytes=len(final),
+        contract=contract,
+        lint=lint,
+        parity=parity,
+        frame=settled.frame,
+        stages=tuple(road.stages),
+        notes=_notes(trained, chosen, settled.normalization, parity, graph.baked_branch),
+    )
+
+
+@dataclass
+class _Road:
+    """Measures the stages and tells the listener."""
+
+    listener: Listener | None
+    stages: list[Stage] = dataclasses.field(default_factory=list)
+
+    @contextlib.contextmanager
+    def stage(self, name: str) -> Iterator[Callable[..., None]]:
+        started = time.perf_counter()
+        details: list[str] = []
+        yield lambda *texts: details.extend(texts)
+        stage = Stage(name=name, detail="; ".join(details), seconds=round(time.perf_counter() - started, 3))
+        self.stages.append(stage)
+        if self.listener:
+            self.listener(stage)
+
+
+def _options(values: dict[str, Any]) -> ExportOptions:
+    known = {field.name for field in dataclasses.fields(ExportOptions)}
+    unknown = sorted(set(values) - known)
+    if unknown:
+        raise OptionError(f"Unknown option {unknown[0]!r}.", hint=f"Known are: {', '.join(sorted(known))}.")
+    return ExportOptions(**values)
+
+
+def _load(source: str | nn.Module, request: SourceRequest) -> TrainedModel:
+    try:
+        import torch
+
+        from edgeworthy.exporting.tracing import quiet
+        from edgeworthy.sources.registry import load_source
+        from edgeworthy.sources.timm_library import describe_timm
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(error.name or "torch", "export") from error
+    if isinstance(source, str):
+        with quiet():
+            return load_source(request)
+    if not isinstance(source, torch.nn.Module):
+        raise OptionError(f"The source is {type(source).__name__}, expected a torch.nn.Module or a text.")
+    return describe_timm(source, f"module:{type(source).__module__}.{type(source).__qualname__}")
+
+
+def _record(file: Draft, written: bytes, evidence: Evidence) -> bytes:
+    """Add the evidence to the proven draft, read it back, and make sure that nothing else changed."""
+    from edgeworthy.exporting.stamping import add_metadata, same_graph
+
+    proven = parse(written, str(file.path))
+    model = parse(read_bytes(file.path), str(file.path))
+    add_metadata(model, evidence.to_metadata())
+    final = to_bytes(model)
+    file.write(final)
+    if not same_graph(parse(read_bytes(file.path), str(file.path)), proven):
+        raise NotConformantError(
+            "The file on disk is not the one that was proved.", hint="Is the disk sound?"
+        )
+    return final
+
+
+def _conformant(path: Path, target: Path, sandbox: Sandbox) -> LintReport:
+    report = dataclasses.replace(linter.check(path, sandbox=sandbox), path=str(target))
+    errors = report.of("error")
+    if errors:
+        listed = "; ".join(f"{finding.code} {finding.message}" for finding in errors[:3])
+        raise NotConformantError(f"The finished file breaks {len(errors)} rules: {listed}")
+    return report
+
+
+def _notes(
+    trained: TrainedModel,
+    options: ExportOptions,
+    normalization: Normalization,
+    parity: Parity,
+    baked_branch: bool,
+) -> tuple[str, ...]:
+    notes = list(trained.notes)
+    if trained.untrained:
+        notes.append("The weights are random: the file is for trying the road, not for recognising anything.")
+    if parity.verdict == "inconclusive":
+        notes.append(
+            f"The proof is inconclusive: over all probes no probability moves by more than {parity.spread}."
+        )
+    if parity.widened:
+        notes.append(f"The tolerance was widened to {parity.tolerance:g}.")
+    if baked_branch:
+        notes.append("One branch of the model's control flow is baked in, as allowed.")
+    if not options.simplify:
+        notes.append("The graph is not simplified; the platform's cloud will try to.")
+    if options.normalization_in == "upload":
+        notes.append(f"Type into the platform's upload form: {normalization.upload_form()}")
+    return tuple(notes)

@@ -1,0 +1,192 @@
+"""One picture in, probabilities out: the module that is traced, and the original's own answers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from edgeworthy.contract import Layout, Normalization
+from edgeworthy.errors import NotAClassifierError, OptionError, UnstableModelError, first_line
+from edgeworthy.evidence import Activation
+from edgeworthy.exporting.outputs import Accessor, find_scores
+
+Floats = npt.NDArray[np.floating[Any]]
+
+SUM_TOLERANCE = 1e-3  # rows of probabilities sum to 1 within this
+STABLE_WITHIN = 1e-6  # two eager runs on one picture may differ by this much in a logit's relative size
+
+
+class Classifier(nn.Module):
+    """A trained module with everything around it that the file needs.
+
+    Args:
+        module: the trained one.
+        accessor: finds the scores in its output.
+        activation: what turns them into probabilities.
+        layout: of the file's input.
+        normalization: what the graph does to pixels 0..255, or None where the platform does it.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        module: nn.Module,
+        accessor: Accessor,
+        activation: Activation,
+        *,
+        layout: Layout = "nchw",
+        normalization: Normalization | None = None,
+    ) -> None:
+        super().__init__()
+        self.module = module
+        self.accessor = accessor
+        self.activation = activation
+        self.layout = layout
+        self.normalizes = normalization is not None
+        if normalization is not None:
+            self.register_buffer("mean", _plane(normalization.mean), persistent=False)
+            self.register_buffer("std", _plane(normalization.std), persistent=False)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Probabilities [1, classes] for one picture in the file's own layout."""
+        if self.layout == "nhwc":
+            image = image.permute(0, 3, 1, 2)
+        if self.normalizes:
+            image = (image - self.mean) / self.std
+        return activate(self.accessor(self.module(image)), self.activation)
+
+
+def activate(logits: Tensor, activation: Activation) -> Tensor:
+    """Probabilities [1, max(2, columns)]: a single column p becomes 1 - p and p."""
+    if logits.shape[1] == 1:
+        if activation == "none":
+            return torch.cat([1 - logits, logits], dim=1)
+        return torch.sigmoid(torch.cat([-logits, logits], dim=1))
+    if activation == "softmax":
+        return torch.softmax(logits, dim=1)
+    return torch.sigmoid(logits) if activation == "sigmoid" else logits
+
+
+class Original:
+    """The trained module in eager mode, asked one picture at a time.
+
+    Args:
+        module: in eval mode, on the CPU.
+        classes: number of class names, if known.
+    """
+
+    def __init__(self, module: nn.Module, classes: int | None) -> None:
+        self.module = module
+        self._classes = classes
+        self.accessor = Accessor()
+        self._found = False
+
+    def logits(self, pictures: list[npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
+        """Raw scores [pictures, columns] for float32 pictures [1, C, H, W].
+
+        Raises:
+            NotAClassifierError: where the model does not take such a picture, returns no row of
+                scores, or returns NaN or infinity.
+            UnstableModelError: where a second run on the first picture gives something else.
+        """
+        with torch.no_grad():
+            rows = [self._row(picture) for picture in pictures]
+            again = self._row(pictures[0])
+        scores = np.concatenate(rows).astype(np.float32)
+        if not np.isfinite(scores).all():
+            bad = int(np.flatnonzero(~np.isfinite(scores).all(axis=1))[0])
+            raise NotAClassifierError(
+                f"The model itself returns NaN or infinity, first on probe {bad}.",
+                hint="Check its weights, and that mean and std are the ones of its training.",
+            )
+        change = float(np.abs(again - rows[0]).max())
+        if change > STABLE_WITHIN * max(1.0, float(np.abs(scores).max())):
+            raise UnstableModelError(
+                f"Two runs of the original model on one picture differ by {change:.2g}.",
+                hint="Is there dropout or noise that is active in eval mode?",
+            )
+        return scores
+
+    def probabilities(self, logits: npt.NDArray[np.float32], activation: Activation) -> Floats:
+        """Probabilities [pictures, classes] as eager torch computes them."""
+        rows = [activate(torch.from_numpy(row[None]), activation).numpy() for row in logits]
+        return np.concatenate(rows)
+
+    def in_float64(self, pictures: list[npt.NDArray[np.float32]], activation: Activation) -> Floats | None:
+        """The same probabilities computed in double precision; None where the model refuses it."""
+        import copy
+
+        try:
+            double = copy.deepcopy(self.module).double()
+            with torch.no_grad():
+                rows = [
+                    activate(self.accessor(double(torch.from_numpy(p).double())), activation).numpy()
+                    for p in pictures
+                ]
+        except (RuntimeError, TypeError, ValueError, AttributeError):
+            return None
+        values = np.concatenate(rows)
+        return values if values.dtype == np.float64 and np.isfinite(values).all() else None
+
+    def _row(self, picture: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        try:
+            output = self.module(torch.from_numpy(picture))
+        except TypeError as error:
+            raise NotAClassifierError(
+                f"The model cannot be called with one picture: {first_line(error)}.",
+                hint="Expected is one image input [1, C, H, W]; wrap a model that takes more.",
+            ) from error
+        except Exception as error:
+            raise NotAClassifierError(
+                f"The model fails on a picture of shape {list(picture.shape)}: {first_line(error)}",
+                hint="Is --input-size C H W the size it was trained for?",
+            ) from error
+        if not self._found:
+            self.accessor = find_scores(output, self._classes)
+            self._found = True
+        row: npt.NDArray[np.float32] = self.accessor(output).float().numpy().copy()
+        return row
+
+
+def choose_activation(logits: npt.NDArray[np.float32], asked: Activation | None) -> Activation:
+    """What turns the raw scores of all probes into probabilities.
+
+    Raises:
+        OptionError: where the scores leave it open, or contradict what was asked.
+    """
+    inside = bool((logits >= -1e-6).all() and (logits <= 1 + 1e-6).all())
+    single = logits.shape[1] == 1
+    if asked == "none" and not inside:
+        worst = float(logits.max() if logits.max() > 1 else logits.min())
+        raise OptionError(
+            f"--activation none says that the outputs are probabilities, but one is {worst:.4g}.",
+            hint="Leave --activation out, or say softmax or sigmoid.",
+        )
+    if asked == "softmax" and single:
+        raise OptionError("The softmax of a single score is always 1.", hint="Use --activation sigmoid.")
+    if asked is not None:
+        return asked
+    if not inside:
+        return "sigmoid" if single else "softmax"
+    sums = logits.astype(np.float64).sum(axis=1)
+    if not single and float(np.abs(sums - 1).max()) <= SUM_TOLERANCE:
+        return "none"
+    what = (
+        "The model's single score lies"
+        if single
+        else f"The scores (sums {sums.min():.3g}..{sums.max():.3g}) lie"
+    )
+    raise OptionError(
+        f"{what} in 0..1 on every probe, so whether probabilities come out cannot be told.",
+        hint="Say what the graph still has to apply: --activation softmax, sigmoid or none.",
+    )
+
+
+def _plane(values: tuple[float, ...]) -> Tensor:
+    return torch.tensor(values, dtype=torch.float32).reshape(1, -1, 1, 1)

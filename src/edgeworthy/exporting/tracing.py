@@ -1,0 +1,118 @@
+"""The seam to torch's exporters, and the only place that calls torch.onnx."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import re
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+import torch
+
+from edgeworthy.contract import Contract
+from edgeworthy.errors import TracedBranchError, UnexportableError, first_line
+from edgeworthy.exporting.branches import reads_pixels
+from edgeworthy.exporting.classifier import Classifier
+
+_OPERATOR = re.compile(r"(aten|prim|onnx|torchvision|quantized)::\w+")
+_NEEDS_OPSET = re.compile(r"added in version (\d+)")
+_BECAME_PYTHON = re.compile(r"Converting a tensor to a (Python|NumPy)|Iterating over a tensor|as a constant")
+
+
+class Exporter(Protocol):
+    """One of torch's exporters."""
+
+    name: str
+
+    def trace(self, classifier: Classifier, picture: torch.Tensor, contract: Contract, target: Path) -> None:
+        """Write the classifier's graph to `target`, with the contract's names and opset.
+
+        Raises:
+            UnexportableError: naming the operator that stands in the way.
+            TracedBranchError: where control flow depends on the pixels.
+        """
+        ...
+
+
+class TorchScriptExporter:
+    """Runs the model on one picture and records it; writes opsets 12 to 17 natively.
+
+    Args:
+        allow_branch: whether a branch that depends on the pixels may be baked in.
+    """
+
+    name = "torchscript"
+
+    def __init__(self, *, allow_branch: bool = False) -> None:
+        self._allow_branch = allow_branch
+        self.baked_branch = False
+
+    def trace(self, classifier: Classifier, picture: torch.Tensor, contract: Contract, target: Path) -> None:
+        """See `Exporter.trace`."""
+        try:
+            with quiet(), warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                torch.onnx.export(
+                    classifier,
+                    (picture,),
+                    str(target),
+                    dynamo=False,
+                    opset_version=contract.opset,
+                    input_names=[contract.input_name],
+                    output_names=[contract.output_name],
+                )
+        except ImportError:
+            raise
+        except OSError as error:
+            raise UnexportableError(f"The traced graph cannot be written: {error}.") from error
+        except Exception as error:
+            raise _unexportable(error, contract.opset) from error
+        if any(_BECAME_PYTHON.search(str(entry.message)) for entry in caught):
+            self._examine(classifier, picture)
+
+    def _examine(self, classifier: Classifier, picture: torch.Tensor) -> None:
+        with quiet():
+            self.baked_branch = reads_pixels(classifier, picture)
+        if self.baked_branch and not self._allow_branch:
+            raise TracedBranchError(
+                "The model turns values that it computes from the picture into Python numbers, and tracing "
+                "keeps only what they were for one picture.",
+                hint="Use torch.where in place of if, or keep that one branch knowingly: --allow-traced-branch.",
+            )
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep libraries from printing, warning and logging; errors still come as exceptions."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with (
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(io.StringIO()),
+            warnings.catch_warnings(),
+        ):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
+def _unexportable(error: Exception, opset: int) -> UnexportableError:
+    text = str(error)
+    operator = _OPERATOR.search(text)
+    needed = _NEEDS_OPSET.search(text)
+    if operator and needed:
+        return UnexportableError(
+            f"The operator {operator.group()} stands in the way of opset {opset}.",
+            hint=f"It can be written from opset {needed.group(1)} on: --opset {needed.group(1)}.",
+        )
+    name = f"The operator {operator.group()}" if operator else "Something in the model"
+    return UnexportableError(
+        f"{name} cannot be written as opset {opset}: {first_line(error)}",
+        hint="Replace it in the model, or try a higher --opset.",
+    )

@@ -1,0 +1,123 @@
+"""Does a file predict what the original predicted? The reference against the candidate, probe by probe.
+
+The yardstick is the original's own rounding. ONNX Runtime with and without its graph optimisation
+already differs by 1.5e-6 in probability on EfficientNet-Lite0, so 1e-5 passes. Where a difference is
+larger, float64 decides: the original in float32 against itself in float64, on the same probes, times
+four; over 24 families of architectures nothing correct went beyond 3.4 times.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgeworthy.evidence import Activation
+from edgeworthy.results import Parity, Verdict
+
+Floats = npt.NDArray[np.floating[Any]]
+
+TOLERANCE = 1e-5
+YARDSTICKS = 4.0
+CONCLUSIVE_SPREAD = 1e-3  # a hundred tolerances: below this, agreement says little
+
+_SMALLEST = 1e-30  # below, a float32 softmax has lost its digits
+_SIGMOID_EDGE = 1e-4  # nearer to 0 or 1, a float32 sigmoid cannot be inverted
+
+
+def verify(
+    *,
+    probes: Sequence[str],
+    reference: Floats,
+    candidate: Floats,
+    logits: Floats,
+    activation: Activation,
+    in_float64: Callable[[], Floats | None] = lambda: None,
+    atol: float | None = None,
+) -> Parity:
+    """Compare probabilities [probes, classes] of the original and of the file.
+
+    Args:
+        probes: a name for each row.
+        reference: the original's probabilities.
+        candidate: the file's; they may hold NaN, which counts as a difference of 1.
+        logits: the original's raw scores [probes, columns].
+        activation: what made probabilities of them.
+        in_float64: the original's probabilities in double precision, asked for only when needed.
+        atol: tolerance in probability in place of the yardstick.
+
+    Returns:
+        Figures rounded to two significant digits, so that runs repeat.
+    """
+    differences = np.abs(reference.astype(np.float64) - candidate.astype(np.float64))
+    differences = np.where(np.isfinite(differences), differences, 1.0)
+    largest = float(differences.max())
+    tolerance, yardstick = TOLERANCE if atol is None else atol, None
+    if atol is None and largest > TOLERANCE:
+        double = in_float64()
+        if double is not None:
+            yardstick = float(np.abs(double - reference).max())
+            tolerance = max(TOLERANCE, YARDSTICKS * yardstick)
+    spread = float(np.ptp(reference, axis=0).max())
+    agrees = _top1(reference) == _top1(candidate)
+    decided = _gap(reference) > 2 * tolerance
+    in_logits = _logit_differences(logits, candidate, activation)
+    return Parity(
+        samples=len(probes),
+        max_abs_diff=_rounded(largest),
+        mean_abs_diff=_rounded(float(differences.mean())),
+        max_abs_diff_logits=_rounded(float(in_logits.max())) if in_logits.size else None,
+        mean_abs_diff_logits=_rounded(float(in_logits.mean())) if in_logits.size else None,
+        spread=_rounded(spread),
+        top1_agreement=float(np.round(agrees.mean(), 4)),
+        tolerance=_rounded(tolerance),
+        yardstick=None if yardstick is None else _rounded(yardstick),
+        widened=atol is not None and atol > TOLERANCE,
+        worst_probe=probes[int(differences.max(axis=1).argmax())],
+        verdict=_verdict(
+            fits=largest <= tolerance and bool(agrees[decided].all()),
+            moves=spread >= max(CONCLUSIVE_SPREAD, 10 * tolerance),
+        ),
+    )
+
+
+def _verdict(*, fits: bool, moves: bool) -> Verdict:
+    if not fits:
+        return "different"
+    return "same" if moves else "inconclusive"
+
+
+def _top1(scores: Floats) -> npt.NDArray[np.intp]:
+    return np.asarray(np.nan_to_num(scores, nan=-1.0).argmax(axis=1))
+
+
+def _gap(scores: Floats) -> Floats:
+    best = np.sort(scores, axis=1)
+    return np.asarray(best[:, -1] - best[:, -2]) if scores.shape[1] > 1 else np.zeros(len(scores))
+
+
+def _logit_differences(logits: Floats, candidate: Floats, activation: Activation) -> Floats:
+    """Differences in logits, recovered from the file's own probabilities where these still tell.
+
+    Softmax forgets a constant: its logits are compared as logarithms of probabilities.
+    """
+    raw, scores = logits.astype(np.float64), candidate.astype(np.float64)
+    if activation == "none":
+        return np.zeros(0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        if activation == "softmax":
+            expected = raw - raw.max(axis=1, keepdims=True)
+            expected = expected - np.log(np.exp(expected).sum(axis=1, keepdims=True))
+            found = np.log(scores)
+            telling = (scores > _SMALLEST) & (expected > np.log(_SMALLEST))
+        else:
+            scores = scores[:, 1:] if raw.shape[1] == 1 else scores
+            expected, found = raw, np.log(scores / (1 - scores))
+            telling = (scores > _SIGMOID_EDGE) & (scores < 1 - _SIGMOID_EDGE)
+    return np.asarray(np.abs(expected - found)[telling])
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.2g}")

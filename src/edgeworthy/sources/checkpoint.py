@@ -1,0 +1,143 @@
+"""Weights from a file: read without running code, unwrapped, and loaded with every misfit named."""
+
+from __future__ import annotations
+
+import argparse
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgeworthy.errors import CheckpointError, MissingExtraError, UntrustedPickleError, first_line
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+_AVERAGED = ("state_dict_ema", "model_ema", "ema_state_dict", "ema")
+_WRAPPERS = (*_AVERAGED, "state_dict", "model_state_dict", "model", "module", "net", "weights")
+_PREFIXES = ("module.", "_orig_mod.")
+_MAX_DEPTH = 4
+
+
+def read_checkpoint(path: Path, *, trust_pickle: bool = False) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """The state dict inside a `.pth`, `.pt`, `.safetensors` or similar file, and notes on what was chosen.
+
+    Averaged weights (EMA) are preferred to the raw ones beside them, as timm does; wrappers such as
+    `state_dict` are opened; the prefixes `module.` (DataParallel) and `_orig_mod.` (torch.compile)
+    are dropped when every key has them.
+
+    Raises:
+        UntrustedPickleError: where loading would run code and `trust_pickle` is not given.
+        CheckpointError: where the file cannot be read, or holds no weights.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"The checkpoint {path} is not a file.", hint="Check --checkpoint.")
+    content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path, trust_pickle)
+    state, notes = _unwrap(content, path)
+    return _strip_prefixes(state), notes
+
+
+def load_weights(module: nn.Module, state: Mapping[str, Tensor], name: str) -> None:
+    """Load a state dict strictly.
+
+    Raises:
+        CheckpointError: naming the first missing, unexpected and mis-shaped keys.
+    """
+    own = module.state_dict()
+    missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
+    unexpected = [key for key in state if key not in own]
+    shaped = [
+        f"{key} is {_shape(state[key])}, the architecture has {_shape(own[key])}"
+        for key in own
+        if key in state and state[key].shape != own[key].shape
+    ]
+    parts = [
+        _first("missing", missing),
+        _first("unexpected", unexpected),
+        _first("mis-shaped", shaped),
+    ]
+    if missing or unexpected or shaped:
+        raise CheckpointError(
+            f"The checkpoint does not fit {name}: {'; '.join(part for part in parts if part)}.",
+            hint="Name the architecture that it was trained with.",
+        )
+    module.load_state_dict(dict(state), strict=False)
+
+
+def _first(kind: str, keys: list[str]) -> str:
+    return f"{len(keys)} {kind} (first: {keys[0]})" if keys else ""
+
+
+def _shape(tensor: Tensor) -> str:
+    return "x".join(map(str, tensor.shape)) or "a single number"
+
+
+def _read_safetensors(path: Path) -> Any:
+    try:
+        from safetensors.torch import load_file
+    except ImportError as error:
+        raise MissingExtraError("safetensors", "export") from error
+    try:
+        return load_file(path)
+    except Exception as error:  # safetensors raises its own untyped exceptions
+        raise CheckpointError(f"{path.name} is no safetensors file, or is cut off: {error}.") from error
+
+
+def _read_pickle(path: Path, trust_pickle: bool) -> Any:
+    import torch
+
+    try:
+        if trust_pickle:
+            return torch.load(path, map_location="cpu", weights_only=False)
+        with torch.serialization.safe_globals([argparse.Namespace]):  # timm's training script stores one
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        runs_code = "Unsupported" in str(error) or "Weights only load failed" in str(error)
+        if trust_pickle or not runs_code:
+            raise CheckpointError(f"{path.name} is no checkpoint: {first_line(error)}") from error
+        raise UntrustedPickleError(
+            f"{path.name} holds more than weights, and loading it would run code: {_blocked(error)}.",
+            hint="If you made the file yourself, or trust who did, add --trust-pickle.",
+        ) from error
+    except Exception as error:  # a cut-off archive raises almost anything
+        raise CheckpointError(
+            f"{path.name} is no checkpoint, or is cut off: {type(error).__name__}: {first_line(error)[:160]}"
+        ) from error
+
+
+def _blocked(error: BaseException) -> str:
+    for line in str(error).splitlines():
+        if "GLOBAL" in line or "Unsupported" in line:
+            return line.strip().split(". ")[0].removeprefix("WeightsUnpickler error: ")[:160]
+    return first_line(error)[:160]
+
+
+def _unwrap(content: Any, path: Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    from torch import Tensor, nn
+
+    notes: list[str] = []
+    for _ in range(_MAX_DEPTH):
+        if isinstance(content, nn.Module):
+            content = content.state_dict()
+        if not isinstance(content, Mapping):
+            break
+        wrapper = next((key for key in _WRAPPERS if isinstance(content.get(key), Mapping | nn.Module)), None)
+        if wrapper is None:
+            break
+        if wrapper in _AVERAGED:
+            notes.append(f"The checkpoint's averaged weights ({wrapper}) are used.")
+        content = content[wrapper]
+    if isinstance(content, Mapping):
+        state = {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
+        if state:
+            return state, tuple(notes)
+    raise CheckpointError(
+        f"{path.name} holds no weights.", hint="Save the model's state_dict() and give that."
+    )
+
+
+def _strip_prefixes(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    for prefix in _PREFIXES * 2:
+        if all(key.startswith(prefix) for key in state):
+            state = {key.removeprefix(prefix): value for key, value in state.items()}
+    return state

@@ -1,0 +1,27 @@
+"""From the text that names a source to the trained model."""
+
+from __future__ import annotations
+
+from edgeworthy.errors import OptionError
+from edgeworthy.sources.base import Adapter, SourceRequest, TrainedModel
+from edgeworthy.sources.callables import CallableAdapter
+from edgeworthy.sources.timm_library import TimmAdapter
+
+ADAPTERS: tuple[Adapter, ...] = (TimmAdapter(), CallableAdapter())
+
+FORMS = "timm:NAME, path/to/file.py:callable or package.module:callable"
+
+
+def load_source(request: SourceRequest) -> TrainedModel:
+    """Load a trained model.
+
+    Raises:
+        OptionError: where the text names no source, or options contradict each other.
+        SourceError: where the model cannot be had.
+    """
+    if request.untrained and request.checkpoint:
+        raise OptionError("--untrained and --checkpoint exclude each other.", hint="Drop one of them.")
+    for adapter in ADAPTERS:
+        if adapter.accepts(request.spec):
+            return adapter.load(request)
+    raise OptionError(f"The source {request.spec!r} is not understood.", hint=f"Give it as {FORMS}.")
