@@ -58,6 +58,7 @@ class Conversion:
 
     @contextlib.contextmanager
     def asking(self) -> Iterator[None]:
+        """Eval mode on one thread, restored afterwards."""
         from edgeworthy.exporting.settings import evaluating
 
         with evaluating(self._module):

@@ -81,7 +81,7 @@ class TorchScriptExporter:
             raise TracedBranchError(
                 "The model turns values that it computes from the picture into Python numbers, and tracing "
                 "keeps only what they were for one picture.",
-                hint="Use torch.where in place of if, or keep that one branch knowingly: --allow-traced-branch.",
+                hint="Use torch.where in place of if, or keep that branch knowingly: --allow-traced-branch.",
             )
 
 

@@ -1,0 +1,104 @@
+"""`edgeworthy export`: from a trained classifier to one proven file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edgeworthy.cli.shared import examples, json_option, output_console, print_json, status_console
+from edgeworthy.contract import DEFAULT_OPSET, MAX_OPSET, MIN_OPSET
+from edgeworthy.errors import OptionError
+from edgeworthy.frames import MODES
+
+EXAMPLES = examples(
+    "edgeworthy export timm:resnet18.a1_in1k -o resnet18.onnx",
+    "edgeworthy export timm:resnet18 --checkpoint best.pth --classes classes.txt -o cats.onnx",
+    "edgeworthy export model.py:build --classes data/train --input-size 3 224 224 "
+    "--mean 0.485,0.456,0.406 --std 0.229,0.224,0.225 -o cats.onnx",
+    "edgeworthy export timm:vit_tiny_patch16_224 --untrained --classes imagenet-1k -o road.onnx",
+)
+
+
+class Numbers(click.ParamType):
+    """Numbers separated by commas."""
+
+    name = "a,b,c"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Floats from the text."""
+        if isinstance(value, tuple):
+            return value
+        try:
+            return tuple(float(part) for part in value.replace(" ", ",").split(",") if part)
+        except ValueError:
+            return self.fail(f"{value!r} is not a list of numbers such as 0.485,0.456,0.406.", param, ctx)
+
+
+@click.command(epilog=EXAMPLES)
+@click.argument("source")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), required=True, help="The ONNX file to write."
+)
+@click.option("--force", is_flag=True, help="Overwrite the file if it exists.")
+@click.option(
+    "--checkpoint", type=click.Path(path_type=Path), help="Weights: .pth, .pt or .safetensors."
+)
+@click.option("--untrained", is_flag=True, help="Random weights from a fixed seed, to try the road.")
+@click.option("--trust-pickle", is_flag=True, help="Let the checkpoint run code. Only for files you made.")
+@click.option(
+    "--classes", help="Class names: text, JSON or CSV file, folder of class folders, or imagenet-1k."
+)
+@click.option("--fix-names", is_flag=True, help="Repair names that the platform cannot carry.")
+@click.option("--mean", type=Numbers(), help="Mean a channel, for pixels 0..1 or 0..255.")
+@click.option("--std", type=Numbers(), help="Standard deviation a channel, on the same scale.")
+@click.option("--scale", type=click.Choice(["1", "255"]), help="The scale of --mean and --std, if in doubt.")
+@click.option("--embed-normalization", is_flag=True, help="Normalise inside the graph.")
+@click.option("--no-normalization", is_flag=True, help="Leave it to the platform's upload form.")
+@click.option("--input-size", nargs=3, type=int, metavar="C H W", help="Channels, height, width.")
+@click.option("--layout", type=click.Choice(["nchw", "nhwc"]), default="nchw", help="Order of the input's axes.")
+@click.option(
+    "--activation",
+    type=click.Choice(["softmax", "sigmoid", "none"]),
+    help="What the graph applies to the model's outputs; found out if left out.",
+)
+@click.option(
+    "--opset",
+    type=click.IntRange(MIN_OPSET, MAX_OPSET),
+    default=DEFAULT_OPSET,
+    show_default=True,
+    help="Of the file; the default loads on every runtime of the platform.",
+)
+@click.option("--no-simplify", is_flag=True, help="Leave the traced graph as it is.")
+@click.option("--samples", type=click.Path(path_type=Path), help="A folder of pictures to prove the file on.")
+@click.option("--atol", type=float, help="Allowed difference in probability, in place of the measured one.")
+@click.option("--allow-traced-branch", is_flag=True, help="Bake in a branch that depends on the pixels.")
+@json_option
+def command(source: str, output: Path, as_json: bool, **options: Any) -> None:
+    """Turn a trained classifier into one ONNX file, proven to predict the same.
+
+    SOURCE is timm:NAME, path/to/file.py:callable or package.module:callable.
+    """
+    from edgeworthy.exporter import export
+    from edgeworthy.report.artefact import Ladder, render_artefact
+
+    ladder = Ladder(status_console())
+    with ladder:
+        artefact = export(source, output, on_stage=ladder.add, **_arguments(options))
+    if as_json:
+        print_json(artefact)
+    else:
+        output_console().print(render_artefact(artefact))
+
+
+def _arguments(options: dict[str, Any]) -> dict[str, Any]:
+    """The options as `export` takes them."""
+    embed, upload = options.pop("embed_normalization"), options.pop("no_normalization")
+    if embed and upload:
+        raise OptionError("--embed-normalization and --no-normalization exclude each other.")
+    options["normalization_in"] = "graph" if embed else "upload" if upload else "file"
+    options["simplify"] = not options.pop("no_simplify")
+    options["scale"] = int(options["scale"]) if options["scale"] else None
+    options["input_size"] = options["input_size"] or None
+    return options

@@ -1,0 +1,273 @@
+"""The road from a module to a proven file, with everything that can be settled or refused on it."""
+
+import dataclasses
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+import edgeworthy
+from edgeworthy import errors
+from edgeworthy.contract import INPUT_NAME, Normalization
+from edgeworthy.evidence import own_entries
+from edgeworthy.model import metadata_of, opset_of
+from edgeworthy.runtime import Session, facts_of
+from tests import models
+from tests.models import NAMES, OPTIONS, Tiny
+
+
+def export(model, path, **changes):
+    return edgeworthy.export(model, path, **(OPTIONS | changes))
+
+
+@pytest.fixture
+def target(tmp_path):
+    return tmp_path / "model.onnx"
+
+
+def probabilities(path, pixels):
+    """What the platform does with a picture uint8 [H, W, C]: normalise as the file says, and run it."""
+    session = Session(path)
+    facts = facts_of(session)
+    mean, std = (np.float32(values) for values in (facts.normalization.mean, facts.normalization.std))
+    picture = ((pixels.astype(np.float32) - mean) / std)[None]
+    return session.scores(picture if facts.layout == "nhwc" else picture.transpose(0, 3, 1, 2))
+
+
+@pytest.fixture(scope="module")
+def pixels():
+    return np.random.default_rng(1).integers(0, 256, (20, 28, 3), dtype=np.uint8)
+
+
+def eager(model, pixels):
+    normalization = Normalization.from_unit(OPTIONS["mean"], OPTIONS["std"])
+    mean, std = (np.float32(values) for values in (normalization.mean, normalization.std))
+    picture = ((pixels.astype(np.float32) - mean) / std).transpose(2, 0, 1)[None]
+    with torch.no_grad():
+        return model.eval()(torch.from_numpy(picture)).softmax(dim=1).numpy()
+
+
+def test_the_file_keeps_the_contract_and_predicts_the_same(target, pixels):
+    artefact = export(Tiny(), target)
+    model = onnx.load(target)
+    assert [value.name for value in model.graph.input] == [INPUT_NAME]
+    assert model.graph.output[0].name == artefact.contract.output_name
+    assert (opset_of(model), model.ir_version) == (16, 8)
+    assert artefact.parity.verdict == "same"
+    assert artefact.parity.samples >= 16
+    assert artefact.lint.conforms
+    assert np.abs(probabilities(target, pixels) - eager(Tiny(), pixels)).max() < 1e-5
+
+
+@pytest.mark.parametrize("opset", range(12, 18))
+def test_the_opset_is_the_one_that_was_asked_for(target, opset):
+    export(Tiny(), target, opset=opset)
+    assert opset_of(onnx.load(target)) == opset
+
+
+@pytest.mark.parametrize("layout", ["nchw", "nhwc"])
+@pytest.mark.parametrize("place", ["file", "graph"])
+@pytest.mark.parametrize("padding", [0, 1])
+def test_normalisation_happens_once_wherever_it_happens(target, pixels, layout, place, padding):
+    model = Tiny(padding=padding)
+    export(model, target, layout=layout, normalization_in=place)
+    assert np.abs(probabilities(target, pixels) - eager(model, pixels)).max() < 1e-5
+    operators = [node.op_type for node in onnx.load(target).graph.node]
+    assert ("Sub" in operators) is (place == "graph" and padding == 1)
+    assert ("Transpose" in operators) is (layout == "nhwc")
+
+
+def test_normalisation_at_upload_leaves_the_file_silent_and_prints_the_values(target):
+    artefact = export(Tiny(), target, normalization_in="upload")
+    assert onnx.load(target).graph.doc_string == ""
+    assert any("123.675" in note for note in artefact.notes)
+    assert facts_of(Session(target)).normalization.mean == pytest.approx((123.675, 116.28, 103.53))
+
+
+def test_one_channel(target):
+    artefact = export(Tiny(channels=1), target, input_size=(1, 20, 28), mean=[0.5], std=[0.25])
+    assert artefact.contract.input_shape == (1, 1, 20, 28)
+
+
+def test_the_same_command_gives_the_same_bytes(target, tmp_path):
+    first = export(Tiny(), target)
+    second = export(Tiny(), tmp_path / "again.onnx")
+    assert first.sha256 == second.sha256
+
+
+def test_the_evidence_says_how_the_file_was_made_and_nothing_private(target):
+    export(Tiny(), target, atol=1e-4)
+    evidence = own_entries(metadata_of(onnx.load(target)))
+    assert evidence["source"] == "module:tests.models.Tiny"
+    assert evidence["weights"].startswith("sha256:")
+    assert '"widened": true' in evidence["parity"]
+    assert evidence["torch"] == torch.__version__
+    assert str(target.parent).encode() not in target.read_bytes()
+
+
+@pytest.mark.parametrize("kind", [models.Tupled, models.Keyed, models.HuggingFaceLike])
+def test_outputs_are_found_where_they_are(target, kind, pixels):
+    export(kind(), target)
+    assert np.abs(probabilities(target, pixels) - eager(Tiny(), pixels)).max() < 1e-5
+
+
+def test_probabilities_get_no_second_softmax(target, pixels):
+    export(models.Probabilities(), target)
+    assert [node.op_type for node in onnx.load(target).graph.node].count("Softmax") == 1
+    assert np.abs(probabilities(target, pixels) - eager(Tiny(), pixels)).max() < 1e-5
+
+
+def test_scores_between_0_and_1_that_do_not_sum_to_1_are_asked_about(target):
+    with pytest.raises(errors.OptionError, match=r"cannot be told.*--activation"):
+        export(models.Sigmoids(), target)
+    artefact = export(models.Sigmoids(), target, activation="none")
+    assert artefact.lint.conforms
+
+
+def test_a_declared_sigmoid_need_not_sum_to_1(target):
+    artefact = export(Tiny(), target, activation="sigmoid")
+    assert artefact.lint.conforms
+    assert "EW502" not in {finding.code for finding in artefact.lint.findings}
+
+
+def test_logits_are_not_probabilities_by_declaration(target):
+    with pytest.raises(errors.OptionError, match="--activation none says"):
+        export(Tiny(), target, activation="none")
+
+
+def test_a_single_logit_becomes_two_columns(target, pixels):
+    model = Tiny(classes=1)
+    export(model, target, classes=["no", "yes"])
+    with torch.no_grad():
+        scores = probabilities(target, pixels)
+    assert scores.shape == (1, 2)
+    assert scores.sum() == pytest.approx(1)
+    normalization = Normalization.from_unit(OPTIONS["mean"], OPTIONS["std"])
+    picture = (pixels.astype(np.float32) - np.float32(normalization.mean)) / np.float32(normalization.std)
+    with torch.no_grad():
+        logit = model(torch.from_numpy(picture.transpose(2, 0, 1)[None])).item()
+    assert scores[0, 1] == pytest.approx(1 / (1 + np.exp(-logit)), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("model", "changes", "error", "message"),
+    [
+        (Tiny(), {"classes": ["cat", "dog"]}, errors.ClassNamesError, "2 class names for 4 scores"),
+        (Tiny(), {"classes": ["a;b", "c", "d", "e"]}, errors.ClassNamesError, 'contains ";"'),
+        (Tiny(), {"classes": ["a", "a", "d", "e"]}, errors.ClassNamesError, "stands at 0, 1"),
+        (Tiny(), {"classes": None}, errors.ClassNamesError, "--classes"),
+        (Tiny(), {"mean": None}, errors.OptionError, "--std is given without --mean"),
+        (Tiny(), {"mean": None, "std": None}, errors.OptionError, "--mean and --std"),
+        (Tiny(), {"mean": [0.0] * 3, "std": [1.0] * 3}, errors.OptionError, "--scale"),
+        (Tiny(), {"mean": [0.5] * 2, "std": [0.5] * 2}, errors.OptionError, "2 values of mean"),
+        (Tiny(), {"input_size": None}, errors.OptionError, "--input-size"),
+        (Tiny(), {"input_size": (4, 8, 8)}, errors.OptionError, "4 channels"),
+        (Tiny(), {"opset": 18}, errors.OptionError, "outside 12..17"),
+        (Tiny(), {"colour": 1}, errors.OptionError, "Unknown option 'colour'"),
+        (models.Features(), {}, errors.NotAClassifierError, r"\[1, 8, 2, 2\]"),
+        (models.NotANumber(), {}, errors.NotAClassifierError, "NaN"),
+        (models.TwoInputs(), {}, errors.NotAClassifierError, "one picture"),
+        (models.Noisy(), {}, errors.UnstableModelError, "Two runs"),
+        (models.Fourier(), {}, errors.UnexportableError, "fft"),
+        (Tiny().half(), {}, errors.NotAClassifierError, "float16"),
+    ],
+)
+def test_what_cannot_become_a_file_says_why_and_leaves_none(target, model, changes, error, message):
+    with pytest.raises(error, match=message):
+        export(model, target, **changes)
+    assert list(target.parent.iterdir()) == []
+
+
+def test_bad_names_are_repaired_when_asked(target):
+    artefact = export(Tiny(), target, classes=["a;b", "a,b", "", "c:d"], fix_names=True)
+    assert artefact.contract.class_names.names == ("a,b", "a,b (1)", "class 2", "c-d")
+
+
+def test_training_mode_is_left_as_it_was(target, pixels):
+    model = Tiny().train()
+    model.norm.eval()
+    export(model, target)
+    assert model.training
+    assert model.drop.training
+    assert not model.norm.training
+    assert np.abs(probabilities(target, pixels) - eager(Tiny(), pixels)).max() < 1e-5
+
+
+def test_a_branch_on_the_pixels_is_an_error_unless_allowed(target):
+    with pytest.raises(errors.TracedBranchError, match="--allow-traced-branch"):
+        export(models.Branching(), target)
+    with pytest.raises(errors.ParityError):  # the proof sees the other branch
+        export(models.Branching(), target, allow_traced_branch=True)
+    artefact = export(models.Branching(), target, allow_traced_branch=True, atol=0.999)
+    assert any("baked in" in note for note in artefact.notes)
+    assert own_entries(metadata_of(onnx.load(target)))["traced_branch"] == "true"
+
+
+def test_a_branch_on_shapes_is_none_on_pixels(target):
+    assert export(models.ShapeBranching(), target).parity.verdict == "same"
+
+
+def test_fused_attention_names_the_operator_and_the_opset_it_needs(target):
+    with pytest.raises(errors.UnexportableError, match=r"scaled_dot_product_attention.*12.*--opset 14"):
+        export(models.Attending(), target, opset=12, input_size=(3, 16, 16))
+    export(models.Attending(), target, opset=14, input_size=(3, 16, 16))
+
+
+def test_the_fast_path_of_attention_does_not_block_the_export(target):
+    before = torch.backends.mha.get_fastpath_enabled()
+    export(models.Attending(fast=True), target, opset=14, input_size=(3, 16, 16))
+    assert torch.backends.mha.get_fastpath_enabled() is before
+
+
+def test_too_large_for_one_file_is_refused_before_anything_runs(target):
+    model = Tiny()
+    model.huge = torch.nn.Parameter(torch.zeros(1).expand(2**29 + 1), requires_grad=False)
+    with pytest.raises(errors.NotAClassifierError, match="2 GiB"):
+        export(model, target)
+
+
+def test_predictions_that_hardly_move_are_inconclusive(target):
+    model = Tiny()
+    with torch.no_grad():
+        model.head.weight.mul_(1e-6)
+    artefact = export(model, target)
+    assert artefact.parity.verdict == "inconclusive"
+    assert any("inconclusive" in note for note in artefact.notes)
+
+
+def test_samples_join_the_probes(target, tmp_path):
+    from PIL import Image
+
+    folder = tmp_path / "samples"
+    folder.mkdir()
+    Image.new("RGB", (40, 30), "red").save(folder / "red.png")
+    plain, more = export(Tiny(), target), export(Tiny(), target, samples=folder, force=True)
+    assert more.parity.samples == plain.parity.samples + 1
+
+
+def test_an_existing_target_is_kept_unless_forced(target):
+    target.write_text("precious")
+    with pytest.raises(errors.TargetError, match="--force"):
+        export(Tiny(), target)
+    assert target.read_text() == "precious"
+    export(Tiny(), target, force=True)
+    assert target.stat().st_size > 1000
+
+
+def test_nothing_is_simplified_when_asked_and_the_evidence_says_so(target):
+    artefact = export(Tiny(), target, simplify=False)
+    assert own_entries(metadata_of(onnx.load(target)))["simplified"] == "false"
+    assert any("not simplified" in note for note in artefact.notes)
+
+
+def test_results_are_frozen_and_stages_are_told_in_order(target):
+    told = []
+    artefact = export(Tiny(), target, on_stage=told.append)
+    assert [stage.name for stage in told] == [stage.name for stage in artefact.stages]
+    assert [stage.name for stage in told] == [
+        "load", "ask", "trace", "simplify", "stamp", "prove", "record", "check",
+    ]  # fmt: skip
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        artefact.path = "other"
+    assert artefact.contract.class_names.names == NAMES
