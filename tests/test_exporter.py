@@ -146,7 +146,7 @@ def test_a_single_logit_becomes_two_columns(target, pixels):
     normalization = Normalization.from_unit(OPTIONS["mean"], OPTIONS["std"])
     picture = (pixels.astype(np.float32) - np.float32(normalization.mean)) / np.float32(normalization.std)
     with torch.no_grad():
-        logit = model(torch.from_numpy(picture.transpose(2, 0, 1)[None])).item()
+        logit = model.eval()(torch.from_numpy(picture.transpose(2, 0, 1)[None])).item()
     assert scores[0, 1] == pytest.approx(1 / (1 + np.exp(-logit)), abs=1e-5)
 
 

@@ -42,9 +42,7 @@ class Numbers(click.ParamType):
     "-o", "--output", type=click.Path(path_type=Path), required=True, help="The ONNX file to write."
 )
 @click.option("--force", is_flag=True, help="Overwrite the file if it exists.")
-@click.option(
-    "--checkpoint", type=click.Path(path_type=Path), help="Weights: .pth, .pt or .safetensors."
-)
+@click.option("--checkpoint", type=click.Path(path_type=Path), help="Weights: .pth, .pt or .safetensors.")
 @click.option("--untrained", is_flag=True, help="Random weights from a fixed seed, to try the road.")
 @click.option("--trust-pickle", is_flag=True, help="Let the checkpoint run code. Only for files you made.")
 @click.option(
@@ -57,7 +55,9 @@ class Numbers(click.ParamType):
 @click.option("--embed-normalization", is_flag=True, help="Normalise inside the graph.")
 @click.option("--no-normalization", is_flag=True, help="Leave it to the platform's upload form.")
 @click.option("--input-size", nargs=3, type=int, metavar="C H W", help="Channels, height, width.")
-@click.option("--layout", type=click.Choice(["nchw", "nhwc"]), default="nchw", help="Order of the input's axes.")
+@click.option(
+    "--layout", type=click.Choice(["nchw", "nhwc"]), default="nchw", help="Order of the input's axes."
+)
 @click.option(
     "--activation",
     type=click.Choice(["softmax", "sigmoid", "none"]),

@@ -30,8 +30,9 @@ def fold_normalization(model: ModelProto) -> bool:
     conv = div and _only_reader(graph, div.output[0], "Conv")
     if sub is None or div is None or conv is None or not _pads_nothing(conv):
         return False
-    constants = _constants(graph)
-    if not all(key in constants for key in (sub.input[1], div.input[1], *conv.input[1:])):
+    wanted = [sub.input[1], div.input[1], *conv.input[1:]]
+    constants = _constants(graph, wanted)
+    if len(constants) < len(set(wanted)):
         return False
     weight = constants[conv.input[1]]
     mean, std = (constants[key].reshape(-1) for key in (sub.input[1], div.input[1]))
@@ -42,6 +43,7 @@ def fold_normalization(model: ModelProto) -> bool:
     conv.input[0] = name
     graph.node.remove(sub)
     graph.node.remove(div)
+    _drop_unused(graph)
     return True
 
 
@@ -61,18 +63,17 @@ def _pads_nothing(conv: NodeProto) -> bool:
     return not any(pads) and group == 1 and auto in {b"NOTSET", b"VALID"}
 
 
-def _constants(graph: Any) -> dict[str, Array]:
+def _constants(graph: Any, wanted: list[str]) -> dict[str, Array]:
     from onnx import numpy_helper
 
-    tensors = {tensor.name: tensor for tensor in graph.initializer}
-    for node in graph.node:
-        if node.op_type == "Constant" and node.attribute[0].name == "value":
-            tensors[node.output[0]] = node.attribute[0].t
-    small = {name for node in graph.node[:8] for name in node.input}
+    tensors = [(tensor.name, tensor) for tensor in graph.initializer]
+    tensors += [
+        (node.output[0], node.attribute[0].t)
+        for node in graph.node
+        if node.op_type == "Constant" and node.attribute[0].name == "value"
+    ]
     return {
-        name: numpy_helper.to_array(tensor).astype(np.float64)
-        for name, tensor in tensors.items()
-        if name in small
+        name: numpy_helper.to_array(tensor).astype(np.float64) for name, tensor in tensors if name in wanted
     }
 
 
@@ -87,6 +88,11 @@ def _replace(graph: Any, conv: NodeProto, weight: Array, bias: Array) -> None:
             conv.input[position] = name
         else:
             conv.input.append(name)
+
+
+def _drop_unused(graph: Any) -> None:
     used = {name for node in graph.node for name in node.input}
     for tensor in [tensor for tensor in graph.initializer if tensor.name not in used]:
         graph.initializer.remove(tensor)
+    for node in [node for node in graph.node if node.op_type == "Constant" and node.output[0] not in used]:
+        graph.node.remove(node)
