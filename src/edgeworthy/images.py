@@ -1,0 +1,177 @@
+"""From a picture file to the model's input: decode, turn upright, frame, normalise.
+
+A crop is, byte for byte, what timm's and torchvision's evaluation transforms give for an upright 8-bit
+RGB picture: the same Pillow resize, the same rounding, the same offsets.
+"""
+
+from __future__ import annotations
+
+import glob
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps
+
+from edgeworthy.contract import Layout, Normalization
+from edgeworthy.errors import ImageError, first_line
+from edgeworthy.frames import Frame
+
+Pixels = npt.NDArray[np.uint8]
+
+SUFFIXES = frozenset(
+    ".jpg .jpeg .jpe .jfif .png .bmp .dib .gif .tif .tiff .webp .ppm .pgm .pbm .pnm .jp2 .avif .tga .ico".split()
+)
+
+_FILTERS = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+    "box": Image.Resampling.BOX,
+    "hamming": Image.Resampling.HAMMING,
+}
+_DEEP_MODES = {"I", "I;16", "I;16B", "I;16L", "I;16N"}
+
+
+def list_pictures(inputs: Iterable[str | Path]) -> list[Path]:
+    """Pictures for files, folders (with all their subfolders) and patterns, sorted within each.
+
+    A file that is named itself is taken whatever its suffix; hidden files in folders are left out.
+
+    Raises:
+        ImageError: where one of the inputs gives no picture.
+    """
+    found: list[Path] = []
+    for entry in map(str, inputs):
+        path = Path(entry)
+        if path.is_dir():
+            pictures = sorted(p for p in path.rglob("*") if _is_picture(p.relative_to(path)) and p.is_file())
+        elif path.exists() or not glob.has_magic(entry):
+            pictures = [path]
+        else:
+            pictures = sorted(p for p in map(Path, glob.glob(entry, recursive=True)) if p.is_file())
+        if not pictures:
+            what = "The folder holds" if path.is_dir() else "The pattern matches"
+            raise ImageError(f"{what} no pictures: {entry}.", hint="Give files, folders or patterns.")
+        found += pictures
+    return found
+
+
+def open_picture(path: str | Path, channel_order: Literal["RGB", "L"] = "RGB") -> Image.Image:
+    """Decode a picture completely, turn it upright, and bring it to 8 bits a channel.
+
+    EXIF orientation is applied; transparent parts are laid over black; 16-bit values are scaled.
+
+    Raises:
+        ImageError: where it is missing, no picture, cut off, or too large to decode safely.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path) as image:
+                image.load()
+                upright = ImageOps.exif_transpose(image)
+                return _eight_bits(upright).convert(channel_order)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ImageError(f"{path} is too large to decode safely: {first_line(error)}") from error
+    except FileNotFoundError as error:
+        raise ImageError(f"{path} is not there.") from error
+    except Image.UnidentifiedImageError as error:
+        raise ImageError(f"{path} is no picture that can be read.") from error
+    except OSError as error:
+        raise ImageError(f"{path} cannot be read: {error.strerror or first_line(error)}.") from error
+    except Exception as error:  # decoders raise anything on damaged files
+        raise ImageError(f"{path} cannot be decoded: {type(error).__name__}: {first_line(error)}.") from error
+
+
+def frame_picture(image: Image.Image, frame: Frame) -> Pixels:
+    """Carry out a frame on an RGB or L picture; uint8 [H, W, C]."""
+    if image.mode != frame.channel_order:
+        image = image.convert(frame.channel_order)
+    size = _resized(image.size, frame)
+    if size != image.size:
+        image = image.resize(size, _FILTERS[frame.interpolation])
+    if frame.mode == "crop":
+        image = _centre(image, frame)
+    elif frame.mode == "letterbox":
+        image = _on_canvas(image, frame)
+    pixels = np.asarray(image, dtype=np.uint8)
+    return pixels if pixels.ndim == 3 else pixels[..., None]
+
+
+def normalise(pixels: Pixels, normalization: Normalization, layout: Layout) -> npt.NDArray[np.float32]:
+    """(pixel - mean) / std in float32 for uint8 [H, W, C]; gives [1, C, H, W] or [1, H, W, C]."""
+    mean, std = np.float32(normalization.mean), np.float32(normalization.std)
+    values = (pixels.astype(np.float32) - mean) / std
+    if layout == "nchw":
+        values = values.transpose(2, 0, 1)
+    return np.ascontiguousarray(values[None], dtype=np.float32)
+
+
+def _is_picture(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES and not any(part.startswith(".") for part in path.parts)
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    if image.mode in _DEEP_MODES:
+        values = np.asarray(image).astype(np.int64)
+        scaled = values // 257 if values.max(initial=0) > 255 else values
+        return Image.fromarray(np.clip(scaled, 0, 255).astype(np.uint8))
+    if image.mode == "F":
+        return Image.fromarray(np.clip(np.nan_to_num(np.asarray(image)), 0, 255).astype(np.uint8))
+    if image.mode in {"RGBA", "LA", "PA", "RGBa", "La"} or "transparency" in image.info:
+        layer = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", layer.size, (0, 0, 0, 255)), layer).convert("RGB")
+    return image
+
+
+def _resized(size: tuple[int, int], frame: Frame) -> tuple[int, int]:
+    """(width, height) after the resize: frames.py has the table of rules."""
+    width, height = size
+    if isinstance(frame.resize, int):
+        short, long = min(size), max(size)
+        other = max(1, int(frame.resize * long / short))
+        return (frame.resize, other) if width <= height else (other, frame.resize)
+    high, wide = frame.resize
+    if frame.resize_rule == "exact":
+        return wide, high
+    if frame.mode == "letterbox":
+        scale = min(high / height, wide / width)
+        return _nearest(width * scale, wide), _nearest(height * scale, high)
+    choose = min if frame.resize_rule == "cover-round" else max
+    ratio = choose(height / high, width / wide)
+    return max(1, round(width / ratio)), max(1, round(height / ratio))
+
+
+def _nearest(side: float, limit: int) -> int:
+    return min(limit, max(1, int(side + 0.5)))
+
+
+def _centre(image: Image.Image, frame: Frame) -> Image.Image:
+    """torchvision's center_crop: pads where the picture is smaller, then rounds the offset to even."""
+    width, height = image.size
+    if width < frame.width or height < frame.height:
+        left, top = max(0, (frame.width - width) // 2), max(0, (frame.height - height) // 2)
+        canvas = Image.new(image.mode, (max(width, frame.width), max(height, frame.height)), _fill(frame))
+        canvas.paste(image, (left, top))
+        image, (width, height) = canvas, canvas.size
+    top, left = round((height - frame.height) / 2.0), round((width - frame.width) / 2.0)
+    return image.crop((left, top, left + frame.width, top + frame.height))
+
+
+def _on_canvas(image: Image.Image, frame: Frame) -> Image.Image:
+    """Centred; an odd pixel of the bars is right or below."""
+    canvas = Image.new(image.mode, (frame.width, frame.height), _fill(frame))
+    canvas.paste(image, ((frame.width - image.width) // 2, (frame.height - image.height) // 2))
+    return canvas
+
+
+def _fill(frame: Frame) -> int | tuple[int, ...]:
+    if frame.channel_order == "L":
+        return frame.fill[0]
+    return frame.fill if len(frame.fill) == 3 else frame.fill[:1] * 3

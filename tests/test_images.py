@@ -1,0 +1,181 @@
+"""Framing repeats the training libraries byte for byte, and survives what people call pictures."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from edgeworthy.contract import Normalization
+from edgeworthy.errors import ImageError
+from edgeworthy.frames import Frame
+from edgeworthy.images import frame_picture, list_pictures, normalise, open_picture
+from edgeworthy.sources.timm_library import frame_of
+from edgeworthy.sources.torchvision_shim import import_torchvision
+
+import_torchvision()
+SIZES = [(640, 427), (301, 500), (257, 256), (100, 90), (224, 224), (33, 400)]
+
+
+def picture(size, mode="RGB", seed=0):
+    channels = {"RGB": 3, "L": 1}[mode]
+    shape = (size[1], size[0], channels) if channels == 3 else (size[1], size[0])
+    coarse = np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+    return Image.fromarray(coarse)
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("mode", ["center", "squash", "border"])
+@pytest.mark.parametrize("target", [(224, 224), (96, 160)])
+@pytest.mark.parametrize(
+    ("interpolation", "crop_pct"), [("bicubic", 0.875), ("bilinear", 0.95), ("bicubic", 1.0)]
+)
+def test_crops_are_timms(size, mode, target, interpolation, crop_pct):
+    from timm.data import create_transform
+
+    data = {
+        "input_size": (3, *target),
+        "interpolation": interpolation,
+        "crop_pct": crop_pct,
+        "crop_mode": mode,
+        "mean": (0.485, 0.456, 0.406),
+        "std": (0.229, 0.224, 0.225),
+    }
+    image = picture(size)
+    theirs = create_transform(**data, is_training=False)
+    tensor = [step for step in theirs.transforms if type(step).__name__ == "MaybeToTensor"][0]
+    expected = image
+    for step in theirs.transforms[: theirs.transforms.index(tensor)]:
+        expected = step(expected)
+    assert np.array_equal(frame_picture(image, frame_of(data)), np.asarray(expected))
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_torchvisions_resize_236_and_crop_224(size):
+    from torchvision import transforms as T
+
+    image = picture(size)
+    expected = T.Compose([T.Resize(236), T.CenterCrop(224)])(image)
+    frame = Frame(mode="crop", height=224, width=224, resize=236, resize_rule="shorter-truncate")
+    assert np.array_equal(frame_picture(image, frame), np.asarray(expected))
+
+
+def test_stretch_is_transformers_plain_resize():
+    image = picture((301, 200))
+    expected = image.resize((64, 48), Image.Resampling.BILINEAR)
+    assert np.array_equal(frame_picture(image, Frame.stretch(48, 64)), np.asarray(expected))
+
+
+@pytest.mark.parametrize(
+    ("size", "box"),
+    [
+        ((100, 100), (0, 0, 40, 40)),
+        ((200, 100), (0, 10, 40, 30)),
+        ((100, 205), (10, 0, 30, 40)),  # 19.51 px rounds to 20
+        ((100, 53), (0, 9, 40, 30)),  # 21.2 px rounds to 21: nine above, ten below
+        ((4000, 10), (0, 19, 40, 20)),
+        ((10, 20), (10, 0, 30, 40)),
+    ],
+)
+def test_letterbox_centres_and_leaves_the_odd_pixel_right_and_below(size, box):
+    pixels = frame_picture(Image.new("RGB", size, "white"), Frame.letterbox(40, 40))
+    rows, columns = np.nonzero(pixels[..., 0])
+    assert (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1) == box
+    assert set(np.unique(pixels)) <= {0, 255}
+
+
+def test_normalise_lays_out_channels():
+    pixels = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
+    normalization = Normalization(mean=(1, 2, 3), std=(2, 4, 8))
+    planes = normalise(pixels, normalization, "nchw")
+    assert planes.shape == (1, 3, 2, 4)
+    assert planes.dtype == np.float32
+    assert planes[0, 1, 1, 2] == (pixels[1, 2, 1] - 2) / 4
+    assert np.array_equal(normalise(pixels, normalization, "nhwc"), planes.transpose(0, 2, 3, 1))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_orientation_is_applied(tmp_path, orientation):
+    upright = Image.new("RGB", (8, 4), "black")
+    upright.paste("red", (0, 0, 2, 2))
+    turn = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}
+    stored = upright
+    if orientation > 1:
+        inverse = {0: 0, 1: 1, 2: 2, 3: 3, 4: 4, 5: 5, 6: 6}[turn[orientation]]
+        stored = upright.transpose(Image.Transpose(inverse))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored.save(tmp_path / "a.png", exif=exif)
+    opened = open_picture(tmp_path / "a.png")
+    assert opened.size == (8, 4)
+    assert np.array_equal(np.asarray(opened), np.asarray(upright))
+
+
+def test_an_invalid_orientation_is_ignored(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 0
+    picture((9, 5)).save(tmp_path / "a.jpg", exif=exif)
+    assert open_picture(tmp_path / "a.jpg").size == (9, 5)
+
+
+def test_modes_become_rgb_and_grey(tmp_path):
+    clear = Image.new("RGBA", (3, 2), (200, 100, 50, 0))
+    half = Image.new("RGBA", (3, 2), (200, 100, 50, 128))
+    deep = Image.fromarray(np.full((2, 3), 65535 // 2, np.uint16))
+    palette = picture((3, 2)).quantize(4)
+    for name, image in {"clear": clear, "half": half, "deep": deep, "palette": palette}.items():
+        image.save(tmp_path / f"{name}.png")
+    picture((3, 2)).convert("CMYK").save(tmp_path / "cmyk.jpg")
+
+    def first(name):
+        return open_picture(tmp_path / name).getpixel((0, 0))
+
+    assert first("clear.png") == (0, 0, 0)
+    assert first("half.png")[0] == pytest.approx(100, abs=1)
+    assert first("deep.png") == (127, 127, 127)
+    assert open_picture(tmp_path / "palette.png").mode == "RGB"
+    assert open_picture(tmp_path / "cmyk.jpg").mode == "RGB"
+    assert open_picture(tmp_path / "deep.png", "L").mode == "L"
+
+
+def test_what_is_no_picture_says_so(tmp_path):
+    (tmp_path / "text.jpg").write_text("hello")
+    (tmp_path / "empty.png").touch()
+    picture((200, 200)).save(tmp_path / "whole.png")
+    (tmp_path / "cut.png").write_bytes((tmp_path / "whole.png").read_bytes()[:5000])
+    for name in ("text.jpg", "empty.png", "cut.png", "absent.png", "."):
+        with pytest.raises(ImageError, match=name.replace(".", r"\.")):
+            open_picture(tmp_path / name)
+
+
+def test_a_decompression_bomb_is_refused(tmp_path):
+    import struct
+    import zlib
+
+    def chunk(kind, content):
+        return (
+            struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        )
+
+    header = struct.pack(">IIBBBBB", 50_000, 50_000, 8, 2, 0, 0, 0)
+    bomb = (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(b""))
+        + chunk(b"IEND", b"")
+    )
+    (tmp_path / "bomb.png").write_bytes(bomb)
+    with pytest.raises(ImageError, match="too large"):
+        open_picture(tmp_path / "bomb.png")
+
+
+def test_inputs_are_files_folders_and_patterns(tmp_path):
+    for name in ("b.JPG", "a.png", "sub/c.webp", ".hidden.png", "notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    names = [p.name for p in list_pictures([tmp_path])]
+    assert names == ["a.png", "b.JPG", "c.webp"]
+    assert [p.name for p in list_pictures([f"{tmp_path}/*.png"])] == ["a.png"]
+    assert [p.name for p in list_pictures([tmp_path / "notes.txt"])] == ["notes.txt"]
+    for nothing in (f"{tmp_path}/*.gif", tmp_path / "empty"):
+        (tmp_path / "empty").mkdir(exist_ok=True)
+        with pytest.raises(ImageError, match="no pictures"):
+            list_pictures([nothing])

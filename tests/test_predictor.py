@@ -1,0 +1,96 @@
+"""Predictions come from the file alone, say how the picture was framed, and survive bad pictures."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from edgeworthy import errors
+from edgeworthy.contract import Normalization
+from edgeworthy.evidence import PREFIX
+from edgeworthy.frames import Frame
+from edgeworthy.predictor import Predictor, predict
+from edgeworthy.results import Prediction, Unreadable
+from tests.factory import classifier_file
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for position, colour in enumerate(("red", "green", "blue")):
+        Image.new("RGB", (40, 30), colour).save(folder / f"{position}.png")
+    (folder / "1b.png").write_text("no picture")
+    return sorted(folder.iterdir())
+
+
+def test_results_come_in_order_and_a_bad_picture_stops_nothing(tmp_path, pictures):
+    results = list(predict(classifier_file(tmp_path / "m.onnx"), pictures * 5, top=2))
+    assert [result.path for result in results] == [str(path) for path in pictures * 5]
+    kinds = [type(result) for result in results[:4]]
+    assert kinds == [Prediction, Prediction, Unreadable, Prediction]
+    first = results[0]
+    assert [score.name for score in first.scores] == [s.name for s in results[4].scores]
+    assert first.scores[0].probability >= first.scores[1].probability
+    assert len(first.scores) == 2
+
+
+@pytest.mark.parametrize("layout", ["nchw", "nhwc"])
+def test_the_numbers_are_the_models(tmp_path, pictures, layout):
+    import onnx
+    from onnx import numpy_helper
+
+    file = classifier_file(tmp_path / "m.onnx", layout=layout)
+    weight, bias = map(numpy_helper.to_array, onnx.load(file).graph.initializer)
+    red = (np.float32([255, 0, 0]) - (123.675, 116.28, 103.53)) / (58.395, 57.12, 57.375)
+    logits = red @ weight + bias
+    expected = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
+    result = next(predict(file, pictures[:1], frame="stretch"))
+    for score in result.scores:
+        assert score.probability == pytest.approx(expected[score.class_id], abs=1e-5)
+
+
+def test_the_frame_is_the_evidences_or_the_platforms_or_chosen(tmp_path):
+    frame = Frame(mode="crop", height=12, width=16, resize=14, resize_rule="shorter-truncate")
+
+    def record(model):
+        model.metadata_props.add(key=PREFIX + "frame", value=frame.to_json())
+
+    plain = classifier_file(tmp_path / "plain.onnx")
+    recorded = classifier_file(tmp_path / "recorded.onnx", edit=record)
+    assert Predictor(plain).frame == Frame.letterbox(12, 16)
+    assert Predictor(plain).frame_source == "the platform's default"
+    assert (Predictor(recorded).frame, Predictor(recorded).frame_source) == (frame, "the file's evidence")
+    assert Predictor(recorded, frame="crop").frame == frame
+    assert Predictor(recorded, frame="stretch").frame == Frame.stretch(12, 16)
+    assert Predictor(plain, frame="stretch").frame_source == "chosen"
+
+
+def test_one_channel(tmp_path, pictures):
+    file = classifier_file(tmp_path / "m.onnx", channels=1, normalization=Normalization(mean=(1,), std=(2,)))
+    assert isinstance(next(predict(file, pictures)), Prediction)
+
+
+def test_what_the_file_does_not_say_is_asked_for(tmp_path):
+    silent = classifier_file(tmp_path / "m.onnx", normalization=None)
+    with pytest.raises(errors.OptionError, match="--mean"):
+        Predictor(silent)
+    Predictor(silent, normalization=Normalization(mean=(0, 0, 0), std=(1, 1, 1)))
+    with pytest.raises(errors.OptionError, match="--top"):
+        Predictor(silent, top=0)
+    with pytest.raises(errors.ModelFileError, match="not there"):
+        Predictor(tmp_path / "absent.onnx")
+
+
+def test_neither_torch_nor_onnx_is_imported(tmp_path, pictures):
+    file = classifier_file(tmp_path / "m.onnx")
+    code = (
+        "import sys; from edgeworthy.cli import main\n"
+        f"sys.argv = ['edgeworthy', 'predict', {str(file)!r}, {str(pictures[0])!r}]\n"
+        "try:\n    main()\nexcept SystemExit as done:\n    assert not done.code, done.code\n"
+        "print(sorted({'torch', 'onnx', 'timm', 'onnxsim'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines()[-1] == "[]", done.stderr
