@@ -41,7 +41,7 @@ def test_crops_are_timms(size, mode, target, interpolation, crop_pct):
     }
     image = picture(size)
     theirs = create_transform(**data, is_training=False)
-    tensor = [step for step in theirs.transforms if type(step).__name__ == "MaybeToTensor"][0]
+    tensor = next(step for step in theirs.transforms if type(step).__name__ == "MaybeToTensor")
     expected = image
     for step in theirs.transforms[: theirs.transforms.index(tensor)]:
         expected = step(expected)

@@ -14,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from edgeworthy.contract import Layout, Normalization
 from edgeworthy.errors import ImageError, first_line
@@ -23,7 +23,8 @@ from edgeworthy.frames import Frame
 Pixels = npt.NDArray[np.uint8]
 
 SUFFIXES = frozenset(
-    ".jpg .jpeg .jpe .jfif .png .bmp .dib .gif .tif .tiff .webp .ppm .pgm .pbm .pnm .jp2 .avif .tga .ico".split()
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".gif", ".tif", ".tiff", ".webp"}
+    | {".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".avif", ".tga", ".ico"}
 )
 
 _FILTERS = {
@@ -81,7 +82,7 @@ def open_picture(path: str | Path, channel_order: Literal["RGB", "L"] = "RGB") -
         raise ImageError(f"{path} is too large to decode safely: {first_line(error)}") from error
     except FileNotFoundError as error:
         raise ImageError(f"{path} is not there.") from error
-    except Image.UnidentifiedImageError as error:
+    except UnidentifiedImageError as error:
         raise ImageError(f"{path} is no picture that can be read.") from error
     except OSError as error:
         raise ImageError(f"{path} cannot be read: {error.strerror or first_line(error)}.") from error
@@ -106,7 +107,7 @@ def frame_picture(image: Image.Image, frame: Frame) -> Pixels:
 
 def normalise(pixels: Pixels, normalization: Normalization, layout: Layout) -> npt.NDArray[np.float32]:
     """(pixel - mean) / std in float32 for uint8 [H, W, C]; gives [1, C, H, W] or [1, H, W, C]."""
-    mean, std = np.float32(normalization.mean), np.float32(normalization.std)
+    mean, std = (np.array(values, np.float32) for values in (normalization.mean, normalization.std))
     values = (pixels.astype(np.float32) - mean) / std
     if layout == "nchw":
         values = values.transpose(2, 0, 1)
@@ -153,7 +154,7 @@ def _nearest(side: float, limit: int) -> int:
 
 
 def _centre(image: Image.Image, frame: Frame) -> Image.Image:
-    """torchvision's center_crop: pads where the picture is smaller, then rounds the offset to even."""
+    """Crop as torchvision's center_crop: pads where the picture is smaller, then rounds the offset to even."""
     width, height = image.size
     if width < frame.width or height < frame.height:
         left, top = max(0, (frame.width - width) // 2), max(0, (frame.height - height) // 2)

@@ -1,0 +1,166 @@
+"""Rules 2xx: the input."""
+
+from __future__ import annotations
+
+from edgeworthy.contract import (
+    CHANNELS,
+    INPUT_NAME,
+    INPUT_NAME_WITHOUT_DASH,
+    MASK_INPUT,
+    NMS_INPUT,
+    OPTIONAL_INPUTS,
+    picture_size,
+)
+from edgeworthy.rules.base import Findings, NotApplicableError, rule
+from edgeworthy.rules.subject import Subject
+
+
+def _sizes(subject: Subject) -> tuple[int | None, ...]:
+    sizes = subject.picture.sizes
+    if len(sizes) != 4:
+        raise NotApplicableError("the input is not of rank 4 (EW205)")
+    return sizes
+
+
+@rule("EW201", "not-one-input", "error", 6, 11)
+def not_one_input(subject: Subject) -> Findings:
+    """There is one input, the picture.
+
+    The platform feeds a picture, and knows two optional inputs by name; nothing feeds any other. Old
+    exporters list their weights as inputs: those do not count here.
+    """
+    pictures = [value.name for value in subject.inputs if value.name not in OPTIONAL_INPUTS]
+    if len(pictures) != 1:
+        listed = ", ".join(repr(name[:40]) for name in pictures[:4]) or "none"
+        yield f"{len(pictures)} inputs that would have to be the picture: {listed}.", "input"
+
+
+@rule("EW202", "input-name", "error", 6)
+def input_name(subject: Subject) -> Findings:
+    """The input carries the platform's name.
+
+    The platform finds the picture's input by its name; under another it feeds nothing.
+    """
+    name = subject.picture.name
+    if name not in {INPUT_NAME, INPUT_NAME_WITHOUT_DASH}:
+        yield f"The input is named {name[:60]!r}, expected is {INPUT_NAME!r}.", "input"
+
+
+@rule("EW203", "input-name-without-dash", "warning", 6)
+def input_name_without_dash(subject: Subject) -> Findings:
+    """The input's name ends with a dash.
+
+    One page of the platform prints it without; its guide and every sample file write the dash.
+    """
+    if subject.picture.name == INPUT_NAME_WITHOUT_DASH:
+        yield f"The input is named {INPUT_NAME_WITHOUT_DASH!r}, usual is {INPUT_NAME!r}.", "input"
+
+
+@rule("EW204", "input-dtype", "error", 7, 19)
+def input_dtype(subject: Subject) -> Findings:
+    """The input is float32.
+
+    The platform has no code for float16, and its reference runtime ends the process on one.
+    """
+    if subject.picture.dtype != "float":
+        yield f"The input's type is {subject.picture.dtype}, expected is float (float32).", "input"
+
+
+@rule("EW205", "input-rank", "error", 7)
+def input_rank(subject: Subject) -> Findings:
+    """The input has four dimensions.
+
+    The platform feeds [1, C, H, W] or [1, H, W, C].
+    """
+    shape = subject.picture.shape
+    if shape is None or len(shape) != 4:
+        yield f"The input's shape is {'unknown' if shape is None else list(shape)}, expected [1, C, H, W].", "input"
+
+
+@rule("EW206", "input-channels", "error", 7)
+def input_channels(subject: Subject) -> Findings:
+    """The picture has 1 or 3 channels.
+
+    The platform sends grayscale or RGB.
+    """
+    sizes = _sizes(subject)
+    known = sizes[1] is not None and sizes[3] is not None
+    if known and sizes[1] not in CHANNELS and sizes[3] not in CHANNELS:
+        yield f"The input's shape {list(subject.picture.shape or ())} has no axis of 1 or 3 channels.", "input"
+
+
+@rule("EW207", "dynamic-size", "error", 8)
+def dynamic_size(subject: Subject) -> Findings:
+    """Channels, height and width are fixed.
+
+    The platform resizes pictures to what the file says; a dynamic side says nothing.
+    """
+    if None in _sizes(subject)[1:]:
+        yield f"The input's shape {list(subject.picture.shape or ())} is dynamic.", "input"
+
+
+@rule("EW208", "batch-not-one", "error", 8)
+def batch_not_one(subject: Subject) -> Findings:
+    """The batch is fixed at 1.
+
+    The platform feeds one picture at a time, and takes the shape literally.
+    """
+    if _sizes(subject)[0] != 1:
+        batch = (subject.picture.shape or ("?",))[0]
+        yield f"The batch dimension is {batch!r}, expected is 1.", "input"
+
+
+@rule("EW209", "ambiguous-layout", "warning", 9)
+def ambiguous_layout(subject: Subject) -> Findings:
+    """It is clear which axis holds the channels.
+
+    Accelerators guess the layout from the shape, some from the second axis, some from the last.
+    """
+    sizes = _sizes(subject)
+    if sizes[1] in CHANNELS and sizes[3] in CHANNELS:
+        yield f"The shape {list(subject.picture.shape or ())} may be either layout.", "input"
+    elif sizes[1] == 2 and sizes[3] in CHANNELS:
+        yield f"The second axis of {list(subject.picture.shape or ())} may be taken for channels.", "input"
+
+
+@rule("EW210", "transposed-size", "error", 10)
+def transposed_size(subject: Subject) -> Findings:
+    """Height stands before width.
+
+    The guide's own script writes width before height: harmless for squares, a transposed model for
+    anything else. Only the file's evidence can tell.
+    """
+    frame = subject.recorded.frame
+    if frame is None:
+        raise NotApplicableError("the file's evidence names no frame")
+    _, height, width = picture_size(_sizes(subject))
+    if (height, width) != (frame.height, frame.width):
+        yield f"The input is {height}x{width} px, the training's frame {frame.height}x{frame.width}.", "input"
+
+
+@rule("EW211", "optional-input", "warning", 11)
+def optional_input(subject: Subject) -> Findings:
+    """The platform's optional inputs have their type and shape.
+
+    They are float32 [1] for the sensitivity, and BOOL [height, width] for the mask.
+    """
+    expected = {NMS_INPUT: ("float", 1), MASK_INPUT: ("bool", 2)}
+    for value in subject.inputs:
+        if value.name in expected and (value.dtype, len(value.sizes)) != expected[value.name]:
+            dtype, rank = expected[value.name]
+            yield f"{value.name!r} is {value.dtype} {list(value.shape or ())}, expected {dtype}, rank {rank}.", "input"
+
+
+RULES = (
+    not_one_input,
+    input_name,
+    input_name_without_dash,
+    input_dtype,
+    input_rank,
+    input_channels,
+    dynamic_size,
+    batch_not_one,
+    ambiguous_layout,
+    transposed_size,
+    optional_input,
+)
