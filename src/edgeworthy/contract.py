@@ -117,17 +117,8 @@ class Normalization:
         Raises:
             OptionError: on anything but JSON with the two lists of numbers, or on values out of range.
         """
-        try:
-            fields = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise OptionError(f"The graph's doc_string is not JSON: {text[:60]!r}.") from error
-        lists = [fields.get(key) if isinstance(fields, dict) else None for key in (_MEANS_KEY, _STDS_KEY)]
-        if not all(_is_numbers(values) for values in lists):
-            raise OptionError(
-                f"The graph's doc_string lacks number lists {_MEANS_KEY!r} and {_STDS_KEY!r}: {text[:60]!r}."
-            )
-        means, stds = (tuple(float(value) for value in values or ()) for values in lists)
-        return cls(mean=means, std=stds)
+        means, stds = read_lists(text)
+        return cls(mean=tuple(means), std=tuple(stds))
 
     def upload_form(self) -> str:
         """What to type into the platform's upload form [22]."""
@@ -187,6 +178,25 @@ def read_output_name(name: str) -> list[tuple[int, str]]:
     if not name.startswith(OUTPUT_PREFIX):
         raise ClassNamesError(f'The output\'s name {name[:60]!r} does not begin with "{OUTPUT_PREFIX}".')
     return split_entries(name.removeprefix(OUTPUT_PREFIX))
+
+
+def read_lists(text: str) -> tuple[list[float], list[float]]:
+    """Means and scales out of a graph's doc_string, of whatever length and value [22].
+
+    Raises:
+        OptionError: on anything but JSON with the two lists of numbers.
+    """
+    try:
+        fields = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise OptionError(f"The graph's doc_string is not JSON: {text[:60]!r}.") from error
+    lists = [fields.get(key) if isinstance(fields, dict) else None for key in (_MEANS_KEY, _STDS_KEY)]
+    if not all(_is_numbers(values) for values in lists):
+        raise OptionError(
+            f"The graph's doc_string lacks number lists {_MEANS_KEY!r} and {_STDS_KEY!r}: {text[:60]!r}."
+        )
+    means, stds = ([float(value) for value in values or ()] for values in lists)
+    return means, stds
 
 
 def layout_of(shape: Sequence[int | None]) -> Layout | None:

@@ -80,13 +80,18 @@ def name_defect(name: str) -> str | None:
         return "is empty"
     if ENTRY_SEPARATOR in name or ID_SEPARATOR in name:
         return f'contains "{ENTRY_SEPARATOR if ENTRY_SEPARATOR in name else ID_SEPARATOR}"'
-    if _CONTROL.search(name):
+    if has_control(name):
         return "contains a control character"
     if _SURROGATE.search(name):
         return "is not valid Unicode"
     if len(name.encode()) > MAX_NAME_BYTES:
         return f"is longer than {MAX_NAME_BYTES} bytes"
     return None
+
+
+def has_control(name: str) -> bool:
+    """Whether a name holds a control character, NUL and line ends included."""
+    return bool(_CONTROL.search(name))
 
 
 def repeated(names: Iterable[str]) -> list[str]:

@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import click
-
 from edgeworthy.cli.shared import examples, json_option, output_console, print_json, status_console
+
 from edgeworthy.contract import DEFAULT_OPSET, MAX_OPSET, MIN_OPSET
 from edgeworthy.errors import OptionError
-from edgeworthy.frames import MODES
 
 EXAMPLES = examples(
     "edgeworthy export timm:resnet18.a1_in1k -o resnet18.onnx",

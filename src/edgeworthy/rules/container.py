@@ -79,7 +79,10 @@ def ir_too_old(subject: Subject) -> Findings:
     """
     version = subject.model.ir_version
     if version < MIN_IR_VERSION:
-        yield f"The IR version is {version}, the vendor's checker wants at least {MIN_IR_VERSION}.", "ir_version"
+        yield (
+            f"The IR version is {version}, the vendor's checker wants at least {MIN_IR_VERSION}.",
+            "ir_version",
+        )
 
 
 @rule("EW106", "custom-operators", "error", 3)
@@ -176,7 +179,10 @@ def opset_too_old(subject: Subject) -> Findings:
     The vendor's checker accepts opsets 12 to 18.
     """
     if _opset(subject) < MIN_OPSET:
-        yield f"The opset is {subject.opset}, the vendor's checker wants at least {MIN_OPSET}.", "opset_import"
+        yield (
+            f"The opset is {subject.opset}, the vendor's checker wants at least {MIN_OPSET}.",
+            "opset_import",
+        )
 
 
 @rule("EW114", "no-opset", "error", 1)

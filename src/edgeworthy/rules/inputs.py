@@ -74,7 +74,10 @@ def input_rank(subject: Subject) -> Findings:
     """
     shape = subject.picture.shape
     if shape is None or len(shape) != 4:
-        yield f"The input's shape is {'unknown' if shape is None else list(shape)}, expected [1, C, H, W].", "input"
+        yield (
+            f"The input's shape is {'unknown' if shape is None else list(shape)}, expected [1, C, H, W].",
+            "input",
+        )
 
 
 @rule("EW206", "input-channels", "error", 7)
@@ -86,7 +89,10 @@ def input_channels(subject: Subject) -> Findings:
     sizes = _sizes(subject)
     known = sizes[1] is not None and sizes[3] is not None
     if known and sizes[1] not in CHANNELS and sizes[3] not in CHANNELS:
-        yield f"The input's shape {list(subject.picture.shape or ())} has no axis of 1 or 3 channels.", "input"
+        yield (
+            f"The input's shape {list(subject.picture.shape or ())} has no axis of 1 or 3 channels.",
+            "input",
+        )
 
 
 @rule("EW207", "dynamic-size", "error", 8)
@@ -148,7 +154,10 @@ def optional_input(subject: Subject) -> Findings:
     for value in subject.inputs:
         if value.name in expected and (value.dtype, len(value.sizes)) != expected[value.name]:
             dtype, rank = expected[value.name]
-            yield f"{value.name!r} is {value.dtype} {list(value.shape or ())}, expected {dtype}, rank {rank}.", "input"
+            yield (
+                f"{value.name!r} is {value.dtype} {list(value.shape or ())}, expected {dtype}, rank {rank}.",
+                "input",
+            )
 
 
 RULES = (

@@ -19,7 +19,7 @@ from edgeworthy.contract import (
 )
 from edgeworthy.errors import ClassNamesError, OptionError
 from edgeworthy.evidence import Recorded
-from edgeworthy.model import dtype_name, metadata_of, opset_of, read_bytes, parse, tensor_shape
+from edgeworthy.model import dtype_name, metadata_of, opset_of, parse, read_bytes, tensor_shape
 from edgeworthy.rules.base import NotApplicableError
 from edgeworthy.sandbox import Outcome, Sandbox
 
@@ -143,7 +143,9 @@ class Subject:
         try:
             return Normalization.from_doc_string(self.model.graph.doc_string)
         except OptionError as error:
-            raise NotApplicableError("the doc_string carries no usable normalisation (EW401 to EW404)") from error
+            raise NotApplicableError(
+                "the doc_string carries no usable normalisation (EW401 to EW404)"
+            ) from error
 
     @cached_property
     def checked(self) -> Outcome:

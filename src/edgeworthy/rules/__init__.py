@@ -1,0 +1,14 @@
+"""The platform's requirements as rules with stable codes; RULES is all of them, in order."""
+
+from __future__ import annotations
+
+from edgeworthy.rules import behaviour, container, inputs, metadata, outputs
+from edgeworthy.rules.base import Rule
+
+RULES: tuple[Rule, ...] = (
+    *container.RULES,
+    *inputs.RULES,
+    *outputs.RULES,
+    *metadata.RULES,
+    *behaviour.RULES,
+)

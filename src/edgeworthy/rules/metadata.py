@@ -1,0 +1,118 @@
+"""Rules 4xx: the normalisation that the file carries."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+from edgeworthy.contract import Normalization, read_lists
+from edgeworthy.errors import OptionError
+from edgeworthy.rules.base import Findings, NotApplicableError, rule
+from edgeworthy.rules.subject import Subject
+
+
+def _text(subject: Subject) -> str:
+    text: str = subject.model.graph.doc_string
+    if not text.strip():
+        raise NotApplicableError("the graph's doc_string is empty (EW401)")
+    return text
+
+
+def _lists(subject: Subject) -> tuple[list[float], list[float]]:
+    try:
+        return read_lists(_text(subject))
+    except OptionError as error:
+        raise NotApplicableError("the doc_string has no two lists of numbers (EW402)") from error
+
+
+@rule("EW401", "no-normalization", "warning", 22)
+def no_normalization(subject: Subject) -> Findings:
+    """The graph's doc_string carries mean and scale.
+
+    Without them somebody has to type the values into the upload form, and right.
+    """
+    if not subject.model.graph.doc_string.strip():
+        yield "The graph's doc_string is empty: the values must be typed at upload.", "doc_string"
+
+
+@rule("EW402", "unreadable-normalization", "error", 22)
+def unreadable_normalization(subject: Subject) -> Findings:
+    """The graph's doc_string is JSON with two lists of numbers.
+
+    Anything else there is taken for a broken normalisation.
+    """
+    try:
+        read_lists(_text(subject))
+    except OptionError as error:
+        yield error.message, "doc_string"
+
+
+@rule("EW403", "normalization-length", "error", 23)
+def normalization_length(subject: Subject) -> Findings:
+    """There is one mean and one scale for each channel.
+
+    The platform computes channel by channel.
+    """
+    means, stds = _lists(subject)
+    channels = subject.picture_size[0]
+    if (len(means), len(stds)) != (channels, channels):
+        yield f"{len(means)} means and {len(stds)} scales for {channels} channels.", "doc_string"
+
+
+@rule("EW404", "normalization-zero", "error", 23)
+def normalization_zero(subject: Subject) -> Findings:
+    """Every scale is above zero, every value finite.
+
+    The platform divides by the scale.
+    """
+    means, stds = _lists(subject)
+    if not all(map(math.isfinite, [*means, *stds])) or any(std <= 0 for std in stds):
+        yield (
+            f"Means {means[:4]} and scales {stds[:4]} are not all finite with scales above zero.",
+            "doc_string",
+        )
+
+
+@rule("EW405", "normalization-unit-scale", "warning", 21, 22)
+def normalization_unit_scale(subject: Subject) -> Findings:
+    """Mean and scale are meant for pixels 0..255.
+
+    Training libraries write them for 0..1; the platform's pixels reach 255, and every picture then
+    looks white to the model.
+    """
+    normalization = subject.normalization
+    if normalization.looks_like_unit_scale and not normalization.is_identity:
+        yield f"{normalization.upload_form()} look like values for pixels 0..1: times 255?", "doc_string"
+
+
+@rule("EW406", "normalization-misplaced", "warning", 22)
+def normalization_misplaced(subject: Subject) -> Findings:
+    """The normalisation stands on the graph, not on the model.
+
+    ONNX has a doc_string on both; the platform reads the graph's.
+    """
+    if not subject.model.graph.doc_string.strip() and _is_normalization(subject.model.doc_string):
+        yield (
+            "The model's doc_string carries the normalisation; the platform reads the graph's.",
+            "doc_string",
+        )
+
+
+def _is_normalization(text: Any) -> bool:
+    try:
+        json.loads(text)
+        Normalization.from_doc_string(text)
+    except (ValueError, RecursionError, OptionError):
+        return False
+    return True
+
+
+RULES = (
+    no_normalization,
+    unreadable_normalization,
+    normalization_length,
+    normalization_zero,
+    normalization_unit_scale,
+    normalization_misplaced,
+)
