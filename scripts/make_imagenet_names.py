@@ -5,7 +5,7 @@ from collections import Counter
 from pathlib import Path
 
 from edgeworthy.labels import ClassNames
-from edgeworthy.sources.torchvision_shim import import_torchvision
+from edgeworthy.sources.torchvision_shim import mend_torchvision
 
 TARGET = Path(__file__).parents[1] / "src" / "edgeworthy" / "data" / "imagenet-1k.txt"
 
@@ -22,7 +22,7 @@ APART = {
 
 def names() -> list[str]:
     """The first synonym of each class, made unique."""
-    import_torchvision()
+    mend_torchvision()
     from timm.data import ImageNetInfo
 
     info = ImageNetInfo("imagenet-1k")

@@ -9,9 +9,9 @@ from edgeworthy.errors import ImageError
 from edgeworthy.frames import Frame
 from edgeworthy.images import frame_picture, list_pictures, normalise, open_picture
 from edgeworthy.sources.timm_library import frame_of
-from edgeworthy.sources.torchvision_shim import import_torchvision
+from edgeworthy.sources.torchvision_shim import mend_torchvision
 
-import_torchvision()
+mend_torchvision()
 SIZES = [(640, 427), (301, 500), (257, 256), (100, 90), (224, 224), (33, 400)]
 
 

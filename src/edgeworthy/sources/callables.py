@@ -13,6 +13,7 @@ from edgeworthy.errors import SourceError, first_line
 from edgeworthy.sources.base import SourceRequest, TrainedModel
 from edgeworthy.sources.checkpoint import load_weights, read_checkpoint
 from edgeworthy.sources.timm_library import describe_timm
+from edgeworthy.sources.torchvision_shim import mend_torchvision
 
 
 class CallableAdapter:
@@ -30,6 +31,7 @@ class CallableAdapter:
             SourceError: where the place cannot be imported or the callable gives no module.
         """
         place, _, name = request.spec.rpartition(":")
+        mend_torchvision()  # before the user's own code imports it
         module = _import_file(Path(place)) if place.endswith(".py") else _import_module(place)
         model = _build(module, name, request.spec)
         notes: tuple[str, ...] = ()

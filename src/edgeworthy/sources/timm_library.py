@@ -6,6 +6,7 @@ import contextlib
 import difflib
 import math
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from edgeworthy.contract import Normalization
@@ -15,10 +16,12 @@ from edgeworthy.labelfiles import read_class_names
 from edgeworthy.labels import ClassNames
 from edgeworthy.sources.base import SourceRequest, TrainedModel
 from edgeworthy.sources.checkpoint import load_weights, read_checkpoint
-from edgeworthy.sources.torchvision_shim import import_torchvision
-from edgeworthy.sources.untrained import SEED, make_sensitive
+from edgeworthy.sources.torchvision_shim import mend_torchvision
+from edgeworthy.sources.untrained import SEED
 
 PREFIX = "timm:"
+
+_LOCAL = "local-dir:"
 
 _CONNECT_TIMEOUT_S = 5.0
 _IMAGENET_CLASSES = 1000
@@ -40,22 +43,21 @@ class TimmAdapter:
         """
         timm = _import_timm()
         name = request.spec.removeprefix(PREFIX)
+        source = _without_path(request.spec)
         _check_name(timm, name)
         if request.checkpoint:
             state, notes = read_checkpoint(request.checkpoint, trust_pickle=request.trust_pickle)
             model = _architecture_for(timm, name, state)
-            load_weights(model, state, request.spec)
-            return describe_timm(model, request.spec, notes=notes)
+            load_weights(model, state, source)
+            return describe_timm(model, source, notes=notes)
         if request.untrained:
             import torch
 
             torch.manual_seed(SEED)
             model = timm.create_model(name, pretrained=False)
-            described = describe_timm(model, request.spec, untrained=True)
-            make_sensitive(model, described.input_size or (3, 224, 224))
-            return described
+            return describe_timm(model, source, untrained=True)
         model = _pretrained(timm, name)
-        return describe_timm(model, request.spec, names=_names_of(model.pretrained_cfg, model.num_classes))
+        return describe_timm(model, source, names=_names_of(model.pretrained_cfg, model.num_classes))
 
 
 def describe_timm(
@@ -113,9 +115,15 @@ def frame_of(data: Mapping[str, Any]) -> Frame:
     return Frame(mode="crop", resize=target, resize_rule="cover-round", **size, **details)
 
 
+def _without_path(source: str) -> str:
+    """The source as the file may remember it: of a folder, the name alone."""
+    prefix, local, folder = source.partition(_LOCAL)
+    return f"{prefix}{local}{Path(folder).name}" if local else source
+
+
 def _import_timm() -> Any:
     try:
-        import_torchvision()
+        mend_torchvision()
         import timm
     except ImportError as error:
         raise MissingExtraError("timm", "timm") from error
@@ -123,7 +131,7 @@ def _import_timm() -> Any:
 
 
 def _check_name(timm: Any, name: str) -> None:
-    if name.startswith(("hf-hub:", "hf_hub:", "local-dir:")) or timm.is_model(name.partition(".")[0]):
+    if name.startswith(("hf-hub:", "hf_hub:", _LOCAL)) or timm.is_model(name.partition(".")[0]):
         return
     close = difflib.get_close_matches(name, timm.list_models(), n=4, cutoff=0.5)
     hint = f"Did you mean: {', '.join(close)}?" if close else "timm.list_models() lists them all."
