@@ -266,7 +266,7 @@ def test_results_are_frozen_and_stages_are_told_in_order(target):
     artefact = export(Tiny(), target, on_stage=told.append)
     assert [stage.name for stage in told] == [stage.name for stage in artefact.stages]
     assert [stage.name for stage in told] == [
-        "load", "ask", "trace", "simplify", "stamp", "prove", "record", "check",
+        "load", "try", "trace", "ask", "simplify", "stamp", "prove", "record", "check",
     ]  # fmt: skip
     with pytest.raises(dataclasses.FrozenInstanceError):
         artefact.path = "other"

@@ -37,13 +37,27 @@ def test_a_difference_names_its_probe():
 def test_float64_moves_the_tolerance_only_where_the_model_itself_is_rough():
     candidate = softmax(LOGITS) + 3e-5
     rough, exact = softmax(LOGITS) + 1e-5, softmax(LOGITS)
-    assert compare(candidate, in_float64=lambda: rough).verdict == "same"
-    assert compare(candidate, in_float64=lambda: exact).verdict == "different"
-    assert compare(candidate, in_float64=lambda: None).tolerance == TOLERANCE
+    assert compare(candidate, in_float64=lambda probe: rough[probe]).verdict == "same"
+    assert compare(candidate, in_float64=lambda probe: exact[probe]).verdict == "different"
+    assert compare(candidate, in_float64=lambda _: None).tolerance == TOLERANCE
+
+
+def test_float64_is_asked_on_the_worst_probes_first_and_no_longer_than_needed():
+    candidate = softmax(LOGITS)
+    candidate[1] += (3e-5, -3e-5, 0)
+    candidate[2] += (2e-5, -2e-5, 0)
+    asked = []
+
+    def double(probe):
+        asked.append(probe)
+        return softmax(LOGITS)[probe] + (1e-5 if probe == 2 else 0)
+
+    parity = compare(candidate, in_float64=double)
+    assert (asked, parity.verdict, parity.yardstick) == ([1, 2], "same", 1e-5)
 
 
 def test_float64_is_not_asked_for_without_need():
-    def fail():
+    def fail(_):
         raise AssertionError
 
     assert compare(softmax(LOGITS), in_float64=fail).verdict == "same"

@@ -18,7 +18,8 @@ from edgeworthy.errors import MissingExtraError, ParityError, SimplifyError
 from edgeworthy.evidence import Activation, Evidence
 from edgeworthy.frames import Frame
 from edgeworthy.images import frame_picture, list_pictures, normalise, open_picture
-from edgeworthy.model import Draft, read, to_bytes
+from edgeworthy.memory import give_back
+from edgeworthy.model import Draft, Written, read, to_bytes
 from edgeworthy.parity import verify
 from edgeworthy.probes import Probe, standard_probes
 from edgeworthy.results import Parity
@@ -28,12 +29,9 @@ from edgeworthy.settling import ExportOptions, Settled, contract_for
 from edgeworthy.sources.base import TrainedModel
 
 if TYPE_CHECKING:
-    from onnx import ModelProto
     from torch import nn
 
     from edgeworthy.exporting.classifier import Classifier, Original
-
-Pictures = list[npt.NDArray[np.float32]]
 
 
 class Conversion:
@@ -49,9 +47,12 @@ class Conversion:
         self._options = options
         self._raw = scratch / "traced.onnx"
         self._current = self._raw
+        self.copy = scratch / "stamped.onnx"
         self._scratch = scratch
         self._module = prepared(trained.module)
         self.probes = _probes(settled, options)
+        self._pictures = [normalise(probe.pixels, settled.normalization, "nchw") for probe in self.probes]
+        self._rows: list[npt.NDArray[np.float32]] = []
         self.baked_branch = False
         self.activation: Activation = "softmax"
         self._exporter = ""
@@ -64,21 +65,27 @@ class Conversion:
         with evaluating(self._module):
             yield
 
-    def ask(self) -> Contract:
-        """Ask the original; settles the activation and the contract."""
-        from edgeworthy.exporting.classifier import Original, choose_activation
-        from edgeworthy.exporting.tracing import quiet
+    def attempt(self) -> Contract:
+        """Ask the original about as many probes as it takes to settle the activation and the contract."""
+        from edgeworthy.exporting.classifier import Original, choose_activation, may_be_probabilities
 
         self.original: Original = Original(self._module, len(self._settled.class_names))
-        self._pictures: Pictures = [
-            normalise(probe.pixels, self._settled.normalization, "nchw") for probe in self.probes
-        ]
-        with quiet():
-            self._logits = self.original.logits(self._pictures)
-        self.activation = choose_activation(self._logits, self._options.activation)
-        self._reference = self.original.probabilities(self._logits, self.activation)
-        self.contract = contract_for(self._settled, self._options, self._reference.shape[1])
+        self._ask(1)
+        self.original.repeat(self._pictures[0], self._rows[0])
+        if may_be_probabilities(self._rows[0]):
+            self._ask(len(self.probes))
+        self.activation = choose_activation(np.concatenate(self._rows), self._options.activation)
+        self.contract = contract_for(self._settled, self._options, max(2, self._rows[0].shape[1]))
         return self.contract
+
+    def ask(self) -> None:
+        """Ask the original about all other probes."""
+        from edgeworthy.exporting.classifier import choose_activation
+
+        self._ask(len(self.probes))
+        self._logits = np.concatenate(self._rows)
+        choose_activation(self._logits, self._options.activation)  # what was asked for may not hold for all
+        self._reference = self.original.probabilities(self._logits, self.activation)
 
     def trace(self) -> None:
         """Trace the classifier into the scratch folder."""
@@ -101,14 +108,21 @@ class Conversion:
         picture = torch.from_numpy(self._feed(len(self.probes) // 2))
         with traceable(self._module):
             exporter.trace(classifier, picture, self.contract, self._raw)
+        give_back()
         self.baked_branch = exporter.baked_branch
 
-    def simplify(self, sandbox: Sandbox) -> str:
-        """Simplify in a process of its own; says what came of it."""
+    def begin_simplifying(self, sandbox: Sandbox) -> None:
+        """Start the simplifier in a process of its own."""
+        if self._options.simplify:
+            self._current = self._scratch / "simplified.onnx"
+            name = f"{native.MODULE}:{native.simplify.__name__}"
+            self._simplifying = sandbox.submit(name, str(self._raw), str(self._current))
+
+    def simplify(self) -> str:
+        """Wait for the simplifier; says what came of it."""
         if not self._options.simplify:
             return "left out, as asked"
-        target = self._scratch / "simplified.onnx"
-        outcome = sandbox.call(f"{native.MODULE}:simplify", str(self._raw), str(target))
+        outcome = self._simplifying.result()
         if not outcome.done:
             if "ModuleNotFoundError" in outcome.message:
                 raise MissingExtraError("onnxsim", "export")
@@ -116,23 +130,25 @@ class Conversion:
                 f"The graph cannot be simplified: {outcome.message}",
                 hint="The platform's cloud simplifies every upload; to go on all the same: --no-simplify.",
             )
-        self._current = target
         return f"{outcome.value['before']} nodes to {outcome.value['after']}"
 
-    def stamp(self, file: Draft) -> bytes:
-        """Fold, stamp, and write the draft."""
-        content = self._stamped(read(self._current))
-        file.write(content)
-        return content
+    def stamp(self, file: Draft) -> Written:
+        """Fold, stamp, and write the draft, with a copy in the scratch folder that stays as it is."""
+        content = self._stamped(self._current)
+        self.copy.write_bytes(content)
+        written = file.write(content)
+        del content
+        give_back()
+        return written
 
-    def prove(self, path: Path) -> Parity:
-        """Compare the file on disk with the original.
+    def prove(self, session: Session) -> Parity:
+        """Compare the file, loaded from the disk, with the original.
 
         Raises:
             ParityError: where they part.
             SimplifyError: where they part, and did not before simplifying.
         """
-        parity = self._parity(path)
+        parity = self._parity(session)
         if parity.verdict != "different":
             return parity
         where = (
@@ -141,8 +157,8 @@ class Conversion:
         )
         if self._current != self._raw:
             unsimplified = self._scratch / "unsimplified.onnx"
-            unsimplified.write_bytes(self._stamped(read(self._raw)))
-            if self._parity(unsimplified).verdict != "different":
+            unsimplified.write_bytes(self._stamped(self._raw))
+            if self._parity(Session(unsimplified)).verdict != "different":
                 raise SimplifyError(
                     f"Simplifying changes the predictions: {where}.", hint="Use --no-simplify."
                 )
@@ -173,17 +189,24 @@ class Conversion:
             parity=parity,
         )
 
-    def _stamped(self, model: ModelProto) -> bytes:
+    def _ask(self, count: int) -> None:
+        from edgeworthy.exporting.tracing import quiet
+
+        with quiet():
+            for index in range(len(self._rows), count):
+                self._rows.append(self.original.ask(self._pictures[index], self.probes[index].name))
+
+    def _stamped(self, path: Path) -> bytes:
         from edgeworthy.exporting.folding import fold_normalization
         from edgeworthy.exporting.stamping import stamp
 
+        model = read(path)
         if self._options.normalization_in == "graph":
             fold_normalization(model)
         stamp(model, self.contract)
         return to_bytes(model)
 
-    def _parity(self, path: Path) -> Parity:
-        session = Session(path)
+    def _parity(self, session: Session) -> Parity:
         candidate = np.concatenate([session.scores(self._feed(i)) for i in range(len(self.probes))])
         return verify(
             probes=[probe.name for probe in self.probes],
@@ -191,7 +214,7 @@ class Conversion:
             candidate=candidate,
             logits=self._logits,
             activation=self.activation,
-            in_float64=lambda: self.original.in_float64(self._pictures, self.activation),
+            in_float64=lambda probe: self.original.in_float64(self._pictures[probe], self.activation),
             atol=self._options.atol,
         )
 

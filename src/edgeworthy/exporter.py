@@ -9,18 +9,21 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Unpack
 
 from edgeworthy import linter
 from edgeworthy.contract import Normalization
 from edgeworthy.conversion import Conversion
 from edgeworthy.errors import MissingExtraError, NotConformantError, OptionError
 from edgeworthy.evidence import Evidence
-from edgeworthy.model import Draft, digest, draft, parse, read_bytes, to_bytes
+from edgeworthy.examination import Examination
+from edgeworthy.model import Draft, Written, digest, draft, metadata_bytes, metadata_of, parse, read_bytes
 from edgeworthy.results import Artefact, LintReport, Parity, Stage
+from edgeworthy.runtime import Session
 from edgeworthy.sandbox import Sandbox
-from edgeworthy.settling import ExportOptions, settle
+from edgeworthy.settling import ExportKeywords, ExportOptions, settle
 from edgeworthy.sources.base import SourceRequest, TrainedModel
+from edgeworthy.sources.untrained import make_sensitive
 
 if TYPE_CHECKING:
     from torch import nn
@@ -37,7 +40,7 @@ def export(
     trust_pickle: bool = False,
     force: bool = False,
     on_stage: Listener | None = None,
-    **options: Any,
+    **options: Unpack[ExportKeywords],
 ) -> Artefact:
     """Turn a trained classifier into one ONNX file that keeps the contract and is proven to predict the same.
 
@@ -65,42 +68,50 @@ def export(
         trust_pickle=trust_pickle,
     )
     road = _Road(on_stage)
-    with (
-        draft(Path(target), force=force) as file,
-        tempfile.TemporaryDirectory(prefix="edgeworthy-") as scratch,
-        Sandbox(preload="onnxsim") as sandbox,
-    ):
+    with contextlib.ExitStack() as stack:
+        file = stack.enter_context(draft(Path(target), force=force))
+        scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="edgeworthy-"))
+        sandbox = stack.enter_context(Sandbox(preload="onnxsim"))
         with road.stage("load") as done:
             trained = _load(source, request)
             settled = settle(trained, chosen)
+            if trained.untrained:
+                make_sensitive(trained.module, settled.input_size)
             done(trained.name, *trained.notes)
         graph = Conversion(trained, settled, chosen, Path(scratch))
         with graph.asking():
-            with road.stage("ask") as done:
-                contract = graph.ask()
-                done(f"{len(graph.probes)} probes, {len(contract.class_names)} classes, {graph.activation}")
+            with road.stage("try") as done:
+                contract = graph.attempt()
+                done(f"{len(contract.class_names)} classes, {graph.activation}")
             with road.stage("trace") as done:
                 graph.trace()
                 done(f"opset {contract.opset}")
+            graph.begin_simplifying(sandbox)  # beside the questions
+            with road.stage("ask") as done:
+                graph.ask()
+                done(f"{len(graph.probes)} probes")
             with road.stage("simplify") as done:
-                done(graph.simplify(sandbox))
+                done(graph.simplify())
             with road.stage("stamp") as done:
                 written = graph.stamp(file)
-                done(f"IR {contract.ir_version}, {len(written) / 1e6:.1f} MB")
+                done(f"IR {contract.ir_version}, {written.size_bytes / 1e6:.1f} MB")
+            examination = Examination(graph.copy, sandbox)
             with road.stage("prove") as done:
-                parity = graph.prove(file.path)
+                session = Session(file.path)
+                examination.begin()  # beside the proof
+                parity = graph.prove(session)
                 done(f"largest difference {parity.max_abs_diff:.1g}, allowed {parity.tolerance:.1g}")
         with road.stage("record") as done:
             final = _record(file, written, graph.evidence(parity))
             done("read back, the graph is the one that was proved")
         with road.stage("check") as done:
-            lint = _conformant(file.path, Path(target), sandbox)
+            lint = _conformant(file.path, Path(target), examination)
             done(f"{len(lint.passed)} rules passed, {len(lint.skipped)} skipped")
         file.commit()
     return Artefact(
         path=str(target),
-        sha256=digest(final),
-        size_bytes=len(final),
+        sha256=final.sha256,
+        size_bytes=final.size_bytes,
         contract=contract,
         lint=lint,
         parity=parity,
@@ -128,7 +139,7 @@ class _Road:
             self.listener(stage)
 
 
-def _options(values: dict[str, Any]) -> ExportOptions:
+def _options(values: ExportKeywords) -> ExportOptions:
     known = {field.name for field in dataclasses.fields(ExportOptions)}
     unknown = sorted(set(values) - known)
     if unknown:
@@ -153,24 +164,21 @@ def _load(source: str | nn.Module, request: SourceRequest) -> TrainedModel:
     return describe_timm(source, f"module:{type(source).__module__}.{type(source).__qualname__}")
 
 
-def _record(file: Draft, written: bytes, evidence: Evidence) -> bytes:
-    """Add the evidence to the proven draft, read it back, and make sure that nothing else changed."""
-    from edgeworthy.exporting.stamping import add_metadata, same_graph
-
-    proven = parse(written, str(file.path))
-    model = parse(read_bytes(file.path), str(file.path))
-    add_metadata(model, evidence.to_metadata())
-    final = to_bytes(model)
-    file.write(final)
-    if not same_graph(parse(read_bytes(file.path), str(file.path)), proven):
+def _record(file: Draft, written: Written, evidence: Evidence) -> Written:
+    """Put the evidence behind the proven bytes, read back, and make sure that nothing else changed."""
+    metadata = evidence.to_metadata()
+    file.append(metadata_bytes(metadata))
+    final = read_bytes(file.path)
+    proven = digest(memoryview(final)[: written.size_bytes]) == written.sha256
+    if not proven or metadata_of(parse(final, str(file.path))) != metadata:
         raise NotConformantError(
             "The file on disk is not the one that was proved.", hint="Is the disk sound?"
         )
-    return final
+    return Written(sha256=digest(final), size_bytes=len(final))
 
 
-def _conformant(path: Path, target: Path, sandbox: Sandbox) -> LintReport:
-    report = dataclasses.replace(linter.check(path, sandbox=sandbox), path=str(target))
+def _conformant(path: Path, target: Path, examination: Examination) -> LintReport:
+    report = dataclasses.replace(linter.check(path, examination=examination), path=str(target))
     errors = report.of("error")
     if errors:
         listed = "; ".join(f"{finding.code} {finding.message}" for finding in errors[:3])

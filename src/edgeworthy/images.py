@@ -154,7 +154,7 @@ def _nearest(side: float, limit: int) -> int:
 
 
 def _centre(image: Image.Image, frame: Frame) -> Image.Image:
-    """Crop as torchvision's center_crop: pads where the picture is smaller, then rounds the offset to even."""
+    """Crop as torchvision's center_crop: pad where the picture is smaller, round the offset to even."""
     width, height = image.size
     if width < frame.width or height < frame.height:
         left, top = max(0, (frame.width - width) // 2), max(0, (frame.height - height) // 2)

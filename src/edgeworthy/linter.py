@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgeworthy.errors import OptionError, first_line
+from edgeworthy.examination import Examination
 from edgeworthy.results import Finding, LintReport, Skipped
 from edgeworthy.rules import RULES
 from edgeworthy.rules.base import NotApplicableError, Rule
@@ -20,7 +21,7 @@ def check(
     *,
     select: Sequence[str] = (),
     ignore: Sequence[str] = (),
-    sandbox: Sandbox | None = None,
+    examination: Examination | None = None,
 ) -> LintReport:
     """Say what is wrong with a classifier's ONNX file, whoever made it.
 
@@ -28,7 +29,7 @@ def check(
         path: of the file.
         select: codes, or beginnings of codes such as `EW3`, to apply; all if empty.
         ignore: codes or beginnings of codes to leave out.
-        sandbox: a running one to use.
+        examination: one that is under way, of the same graph.
 
     Raises:
         ModelFileError: where the file is no ONNX model.
@@ -36,19 +37,16 @@ def check(
     """
     rules = _chosen(select, ignore)
     with contextlib.ExitStack() as stack:
-        running = sandbox or stack.enter_context(Sandbox())
-        subject = Subject(Path(path), running)
+        if examination is None:
+            sandbox = stack.enter_context(Sandbox())
+            examination = Examination(Path(path), sandbox)
+        subject = Subject(Path(path), examination)
         findings: list[Finding] = []
         passed: list[str] = []
         skipped: list[Skipped] = []
         for rule in rules:
             try:
-                found = [
-                    Finding(
-                        code=rule.code, name=rule.name, severity=rule.severity, message=message, where=where
-                    )
-                    for message, where in rule.check(subject)
-                ]
+                found = [_finding(rule, message, where) for message, where in rule.check(subject)]
             except NotApplicableError as reason:
                 skipped.append(Skipped(code=rule.code, name=rule.name, reason=str(reason)))
             except Exception as error:  # a hostile graph must not take the other rules down
@@ -58,6 +56,12 @@ def check(
                 findings += found
                 passed += [] if found else [rule.code]
     return LintReport(path=str(path), findings=tuple(findings), passed=tuple(passed), skipped=tuple(skipped))
+
+
+def _finding(rule: Rule, message: str, where: str) -> Finding:
+    return Finding(
+        code=rule.code, name=rule.name, severity=rule.severity, message=message, where=where, why=rule.why
+    )
 
 
 def _chosen(select: Sequence[str], ignore: Sequence[str]) -> list[Rule]:

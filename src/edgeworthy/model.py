@@ -10,9 +10,10 @@ import hashlib
 import os
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from edgeworthy.contract import MAX_FILE_BYTES
 from edgeworthy.errors import ModelFileError, TargetError
@@ -74,7 +75,7 @@ def to_bytes(model: ModelProto) -> bytes:
     return content
 
 
-def digest(content: bytes) -> str:
+def digest(content: bytes | memoryview) -> str:
     """SHA-256, in hexadecimal."""
     return hashlib.sha256(content).hexdigest()
 
@@ -88,6 +89,40 @@ def opset_of(model: ModelProto) -> int | None:
 def metadata_of(model: ModelProto) -> dict[str, str]:
     """The model's metadata_props."""
     return {entry.key: entry.value for entry in model.metadata_props}
+
+
+def metadata_bytes(metadata: Mapping[str, str]) -> bytes:
+    """What adds entries to the metadata_props of a serialised model when it stands behind its bytes.
+
+    Protobuf merges messages that stand in a row, repeated fields by appending:
+    https://protobuf.dev/programming-guides/encoding/#last-one-wins
+    """
+    import onnx
+
+    addition = onnx.ModelProto()
+    for key, value in metadata.items():
+        addition.metadata_props.add(key=key, value=value)
+    return to_bytes(addition)
+
+
+def nodes_of(model: ModelProto) -> Iterator[Any]:
+    """All nodes, those of subgraphs and local functions included."""
+    waiting = [*model.graph.node]
+    for function in model.functions:
+        waiting += function.node
+    while waiting:
+        node = waiting.pop()
+        yield node
+        for graph in subgraphs_of(node):
+            waiting += graph.node
+
+
+def subgraphs_of(node: Any) -> Iterator[Any]:
+    """The graphs among a node's attributes: branches and loop bodies."""
+    for attribute in node.attribute:
+        yield from attribute.graphs
+        if attribute.HasField("g"):
+            yield attribute.g
 
 
 def tensor_shape(value: Any) -> tuple[int | str, ...] | None:
@@ -108,6 +143,14 @@ def dtype_name(value: Any) -> str:
     return TensorProto.DataType.Name(code).lower() if code in TensorProto.DataType.values() else "?"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """What was written: its SHA-256 in hexadecimal, and its length."""
+
+    sha256: str
+    size_bytes: int
+
+
 class Draft:
     """A file beside its target that becomes the target at the very end, or vanishes.
 
@@ -120,30 +163,32 @@ class Draft:
         self._force = force
         self.path = target.with_name(f".{target.name[:80]}.{secrets.token_hex(4)}.part")
 
-    def write(self, content: bytes) -> None:
-        """Write the whole draft, down to the disk.
+    def write(self, content: bytes) -> Written:
+        """Write the draft.
 
         Raises:
             TargetError: where the directory or the disk does not take it.
         """
-        try:
-            with self.path.open("wb") as stream:
-                stream.write(content)
-                stream.flush()
-                os.fsync(stream.fileno())
-        except OSError as error:
-            raise TargetError(
-                f"{self._target} cannot be written: {error.strerror or error}.",
-                hint="Choose another place with -o, or make room.",
-            ) from error
+        self._put(content, "wb")
+        return Written(sha256=digest(content), size_bytes=len(content))
+
+    def append(self, content: bytes) -> None:
+        """Write behind what the draft holds.
+
+        Raises:
+            TargetError: where the disk does not take it.
+        """
+        self._put(content, "ab")
 
     def commit(self) -> None:
-        """Make the draft the target, in one step.
+        """Bring the draft down to the disk and make it the target, in one step.
 
         Raises:
             TargetError: where the target appeared meanwhile and may not be overwritten.
         """
         try:
+            with self.path.open("rb+") as stream:
+                os.fsync(stream.fileno())
             if self._force:
                 self.path.replace(self._target)
             else:
@@ -151,7 +196,20 @@ class Draft:
         except FileExistsError as error:
             raise TargetError(f"{self._target} appeared meanwhile.", hint="Use --force.") from error
         except OSError as error:
-            raise TargetError(f"{self._target} cannot be written: {error.strerror or error}.") from error
+            raise self._unwritable(error) from error
+
+    def _put(self, content: bytes, mode: Literal["wb", "ab"]) -> None:
+        try:
+            with self.path.open(mode) as stream:
+                stream.write(content)
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def _unwritable(self, error: OSError) -> TargetError:
+        return TargetError(
+            f"{self._target} cannot be written: {error.strerror or error}.",
+            hint="Choose another place with -o, or make room.",
+        )
 
 
 @contextlib.contextmanager

@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
+import functools
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from edgeworthy.errors import first_line
+from edgeworthy.errors import ModelFileError, first_line
+from edgeworthy.memory import give_back
 from edgeworthy.runtime import Session
 
 MODULE = __name__
 
-_SHAPES_SEED = 20
-SIMPLIFY_CHECKS = 3  # as the platform's reference toolchain: docs/contract.md, row 5
+_SEED = 20
+_DTYPES: dict[str, Any] = {
+    "tensor(float)": np.float32,
+    "tensor(float16)": np.float16,
+    "tensor(double)": np.float64,
+    "tensor(bool)": np.bool_,
+}
+_RTOL, _ATOL = 1e-4, 1e-5  # onnxsim's own comparison: onnxsim/model_checking.py
+
+Feeds = dict[str, npt.NDArray[Any]]
+
+
+class _NotFeedableError(Exception):
+    """No inputs can be made up for the model."""
 
 
 def check_model(path: str) -> str:
@@ -27,48 +43,73 @@ def check_model(path: str) -> str:
     return ""
 
 
-def simplify(path: str, target: str, checks: int = 0) -> dict[str, Any]:
-    """Simplify `path` into `target` ("" writes nothing); returns node counts and the check's outcome.
+def simplify(path: str, target: str) -> dict[str, int]:
+    """Simplify `path` into `target`; returns the numbers of nodes before and after.
 
-    `checks` is onnxsim's own number of comparisons on random inputs. Metadata stays as it was.
+    onnxsim leaves its own marks in the metadata of the result.
     """
     import onnx
     import onnxsim
 
-    model = onnx.load(path, load_external_data=False)
-    before = len(model.graph.node)
-    kept = {entry.key: entry.value for entry in model.metadata_props}
-    doc_string = model.graph.doc_string
-    simplified, agrees = onnxsim.simplify(model, check_n=checks)
-    del simplified.metadata_props[:]
-    for key, value in kept.items():
-        simplified.metadata_props.add(key=key, value=value)
-    simplified.graph.doc_string = doc_string
-    if target:
-        Path(target).write_bytes(simplified.SerializeToString(deterministic=True))
-    return {"before": before, "after": len(simplified.graph.node), "agrees": bool(agrees)}
+    before = len(onnx.load(path, load_external_data=False).graph.node)
+    simplified, _ = onnxsim.simplify(path, check_n=0)
+    Path(target).write_bytes(simplified.SerializeToString(deterministic=True))
+    after = len(simplified.graph.node)
+    del simplified
+    give_back()
+    return {"before": before, "after": after}
+
+
+def survives_simplifying(path: str) -> dict[str, str]:
+    """Simplify a file and run both graphs.
+
+    This is what the platform's reference toolchain does (docs/contract.md, row 5).
+
+    Returns:
+        `change`, "" where both agree, and `uncompared`, the reason why results were not compared.
+    """
+    with tempfile.TemporaryDirectory(prefix="edgeworthy-") as folder:
+        target = str(Path(folder) / "simplified.onnx")
+        simplify(path, target)
+        try:
+            return {"change": _change(path, Session(Path(target))), "uncompared": ""}
+        except _NotFeedableError as error:
+            return {"change": "", "uncompared": str(error)}
+
+
+def _change(path: str, simplified: Session) -> str:
+    names, feeds, expected = _answers(path)
+    if simplified.names != names:
+        return "the names of its inputs and outputs change"
+    for feed, values in zip(feeds, expected, strict=True):
+        for before, after in zip(values, simplified.run(feed), strict=True):
+            if before.shape != after.shape:
+                return f"an output of shape {list(before.shape)} gets {list(after.shape)}"
+            if not np.allclose(before, after, rtol=_RTOL, atol=_ATOL, equal_nan=True):
+                worst = float(np.nanmax(np.abs(before.astype(np.float64) - after)))
+                return f"its results differ by up to {worst:.2g}"
+    return ""
 
 
 def probe_scores(path: str) -> dict[str, Any]:
     """Load a file and run a few pictures through it.
 
     Returns:
-        `refused` with ONNX Runtime's words, or `ran` with `lowest` and `highest` score, the row sums
-        nearest to and farthest from 1, the number of `classes`, and whether all is `finite`;
-        `reason` where the inputs are none that can be made up.
+        `refused` with ONNX Runtime's words, or `ran` with `lowest` and `highest` score, the row sum
+        farthest from 1, the number of `classes`, and whether all is `finite`; `reason` where the
+        inputs are none that can be made up.
     """
     try:
-        session = Session(Path(path))
-    except Exception as error:
-        return {"refused": str(error)}
-    feeds = _feeds(session)
-    if feeds is None:
-        return {"ran": False, "reason": "its inputs are not float tensors of fixed shape"}
+        _, _, answers = _answers(path)
+    except _NotFeedableError as error:
+        return {"ran": False, "reason": str(error)}
+    except ModelFileError as error:
+        return {"refused": error.message}
     rows = []
-    for feed in feeds:
-        values = np.asarray(session.run(feed, [session.outputs[0].name])[0])
-        if values.dtype.kind != "f":
-            return {"ran": False, "reason": f"its first output is {values.dtype}"}
+    for answer in answers:
+        values = np.asarray(answer[0])
+        if values.dtype.kind != "f" or not values.size:
+            return {"ran": False, "reason": f"its first output is {values.dtype} {list(values.shape)}"}
         rows.append(values.reshape(values.shape[0] if values.ndim > 1 else 1, -1).astype(np.float64))
     scores = np.concatenate(rows)
     finite = bool(np.isfinite(scores).all())
@@ -76,34 +117,40 @@ def probe_scores(path: str) -> dict[str, Any]:
     return {
         "ran": True,
         "finite": finite,
-        "lowest": float(np.nanmin(scores)) if finite else None,
-        "highest": float(np.nanmax(scores)) if finite else None,
+        "lowest": float(scores.min()) if finite else None,
+        "highest": float(scores.max()) if finite else None,
         "worst_sum": float(sums[np.argmax(np.abs(sums - 1))]),
         "classes": int(scores.shape[1]),
     }
 
 
-def _feeds(session: Session) -> list[dict[str, Any]] | None:
-    """Black, white and noise in the picture; zeros in whatever else there is."""
+@functools.lru_cache(maxsize=1)
+def _answers(path: str) -> tuple[list[str], list[Feeds], list[list[Any]]]:
+    """Names of inputs and outputs, the inputs made up, and all outputs for each of them."""
+    session = Session(Path(path))
+    feeds = _feeds(session)
+    return session.names, feeds, [session.run(feed) for feed in feeds]
+
+
+def _feeds(session: Session) -> list[Feeds]:
+    """Black, white and noise in the picture; ones in whatever else there is."""
     from edgeworthy.contract import OPTIONAL_INPUTS
 
-    feeds: list[dict[str, Any]] = [{}, {}, {}, {}]
-    random = np.random.default_rng(_SHAPES_SEED)
+    feeds: list[Feeds] = [{}, {}, {}, {}]
+    random = np.random.default_rng(_SEED)
     for port in session.inputs:
         shape = tuple(
             1 if axis == 0 and not isinstance(dim, int) else dim for axis, dim in enumerate(port.shape)
         )
         sizes = [dim for dim in shape if isinstance(dim, int)]
-        if len(sizes) != len(shape):
-            return None
-        if port.name in OPTIONAL_INPUTS:
-            dtype = np.bool_ if "bool" in port.dtype else np.float32
-            values: list[Any] = [np.ones(sizes, dtype=dtype)] * len(feeds)
-        elif port.dtype == "tensor(float)":
-            noise = random.normal(0, 1, sizes).astype(np.float32)
-            values = [np.full(sizes, -2, np.float32), np.full(sizes, 2, np.float32), noise, 40 * noise]
+        dtype = _DTYPES.get(port.dtype)
+        if dtype is None or len(sizes) != len(shape):
+            raise _NotFeedableError(f"its input {port.name[:40]!r} is {port.dtype} {list(port.shape)}")
+        if port.name in OPTIONAL_INPUTS or dtype is np.bool_:
+            values: list[Any] = [np.ones(sizes)] * len(feeds)
         else:
-            return None
+            noise = random.normal(0, 1, sizes)
+            values = [np.full(sizes, -2), np.full(sizes, 2), noise, 40 * noise]
         for feed, value in zip(feeds, values, strict=True):
-            feed[port.name] = value
+            feed[port.name] = value.astype(dtype)
     return feeds

@@ -17,13 +17,14 @@ Verdict = Literal["same", "different", "inconclusive"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """A rule that a file breaks: the rule's code, name and severity, what is wrong, and where."""
+    """A rule that a file breaks: code, name and severity, what is wrong, where, and why it matters."""
 
     code: str
     name: str
     severity: Severity
     message: str
     where: str = ""
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

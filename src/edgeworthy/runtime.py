@@ -22,6 +22,7 @@ from edgeworthy.contract import (
 )
 from edgeworthy.errors import ClassNamesError, ModelFileError, OptionError, first_line
 from edgeworthy.evidence import Recorded
+from edgeworthy.memory import give_back
 
 Array = npt.NDArray[np.float32]
 
@@ -69,12 +70,18 @@ class Session:
             raise ModelFileError(
                 f"ONNX Runtime refuses {path}: {first_line(error)}", hint="See: edgeworthy check"
             ) from error
+        give_back()  # the file's own bytes and their parse
         self.path = path
         self.inputs = tuple(map(_port, self._session.get_inputs()))
         self.outputs = tuple(map(_port, self._session.get_outputs()))
         meta = self._session.get_modelmeta()
         self.doc_string: str = meta.graph_description
         self.metadata: dict[str, str] = dict(meta.custom_metadata_map)
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the inputs, then of the outputs."""
+        return [port.name for port in (*self.inputs, *self.outputs)]
 
     def run(self, feeds: dict[str, npt.NDArray[Any]], outputs: list[str] | None = None) -> list[Any]:
         """Run the graph once on named arrays.

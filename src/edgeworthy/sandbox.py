@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -54,6 +55,7 @@ class Sandbox:
         self._child: subprocess.Popen[bytes] | None = None
         self._replies: queue.Queue[bytes] = queue.Queue()
         self._errors: Any = None
+        self._pool = ThreadPoolExecutor(1)
 
     def __enter__(self) -> Self:
         if self._preload:
@@ -80,7 +82,7 @@ class Sandbox:
         try:
             line = self._replies.get(timeout=timeout_s)
         except queue.Empty:
-            self.close()
+            self._end()
             return Outcome(status="timeout", message=f"no answer within {timeout_s:g} s")
         if not line:
             return self._bury(child)
@@ -89,8 +91,16 @@ class Sandbox:
             return Outcome(status="done", value=content)
         return Outcome(status="raised", message=content)
 
+    def submit(self, function: str, *args: Any, timeout_s: float = DEFAULT_TIMEOUT_S) -> Future[Outcome]:
+        """`call` in the background; calls are made one after another, in order."""
+        return self._pool.submit(self.call, function, *args, timeout_s=timeout_s)
+
     def close(self) -> None:
-        """End the child."""
+        """End the child, and with it what is under way."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._end()
+
+    def _end(self) -> None:
         child, self._child = self._child, None
         if child is None:
             return
@@ -102,7 +112,7 @@ class Sandbox:
                     stream.close()
 
     def _start(self) -> None:
-        self.close()
+        self._end()
         self._errors = tempfile.TemporaryFile()
         self._replies = queue.Queue()
         arguments = [str(self._memory_bytes or 0), self._preload]
@@ -121,7 +131,7 @@ class Sandbox:
         except subprocess.TimeoutExpired:
             code = None
         message = _last_words(code, self._errors)
-        self.close()
+        self._end()
         return Outcome(status="crashed", message=message)
 
 
@@ -166,6 +176,7 @@ def serve(memory_bytes: int, preload: str) -> None:
     """The child: answer requests until the parent closes the pipe."""
     replies = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)  # what native code prints must not look like an answer
+    sys.modules["torch"] = None  # type: ignore[assignment]  # onnxsim imports it when it can, and needs it not
     if memory_bytes:
         _limit_memory(memory_bytes)
     if preload:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict
 
 from edgeworthy.contract import (
     CHANNELS,
@@ -80,23 +81,41 @@ class ExportOptions:
             raise OptionError(f"The tolerance {self.atol} is not a difference in probability in 0..1.")
 
 
+class ExportKeywords(TypedDict, total=False):
+    """The fields of `ExportOptions` as keyword arguments."""
+
+    classes: Classes | None
+    fix_names: bool
+    mean: Sequence[float] | None
+    std: Sequence[float] | None
+    scale: int | None
+    normalization_in: NormalizationPlace
+    activation: Activation | None
+    input_size: InputSize | None
+    layout: Layout
+    opset: int
+    simplify: bool
+    samples: str | Path | None
+    atol: float | None
+    allow_traced_branch: bool
+    frame: Frame | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settled:
     """Everything that must be known before the model is asked.
 
     Attributes:
-        class_names: None where neither source nor user gave them; then the model is not asked.
+        class_names: in the order of the outputs.
         input_size: (channels, height px, width px).
         normalization: of the training, on the 0..255 scale.
         frame: the training pipeline's geometry, or None.
-        given: what the user overrode, for the log.
     """
 
     class_names: ClassNames
     input_size: InputSize
     normalization: Normalization
     frame: Frame | None
-    given: tuple[str, ...] = field(default=())
 
 
 def settle(trained: TrainedModel, options: ExportOptions) -> Settled:

@@ -40,7 +40,7 @@ class _Operators(TorchDispatchMode):
     """Follows the picture through every operator."""
 
     def __init__(self, derived: _Derived) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._derived = derived
         self.found = False
 

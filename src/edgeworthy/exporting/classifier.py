@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -86,57 +87,57 @@ class Original:
         self._classes = classes
         self.accessor = Accessor()
         self._found = False
+        self._double: nn.Module | None = None
 
-    def logits(self, pictures: list[npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
-        """Raw scores [pictures, columns] for float32 pictures [1, C, H, W].
+    def ask(self, picture: npt.NDArray[np.float32], name: str) -> npt.NDArray[np.float32]:
+        """Raw scores [1, columns] for a float32 picture [1, C, H, W]; `name` stands in messages.
 
         Raises:
             NotAClassifierError: where the model does not take such a picture, returns no row of
                 scores, or returns NaN or infinity.
-            UnstableModelError: where a second run on the first picture gives something else.
         """
-        with torch.no_grad():
-            rows = [self._row(picture) for picture in pictures]
-            again = self._row(pictures[0])
-        scores = np.concatenate(rows).astype(np.float32)
-        if not np.isfinite(scores).all():
-            bad = int(np.flatnonzero(~np.isfinite(scores).all(axis=1))[0])
+        row = self._row(picture)
+        if not np.isfinite(row).all():
             raise NotAClassifierError(
-                f"The model itself returns NaN or infinity, first on probe {bad}.",
+                f"The model itself returns NaN or infinity on the probe {name!r}.",
                 hint="Check its weights, and that mean and std are the ones of its training.",
             )
-        change = float(np.abs(again - rows[0]).max())
-        if change > STABLE_WITHIN * max(1.0, float(np.abs(scores).max())):
+        return row
+
+    def repeat(self, picture: npt.NDArray[np.float32], row: npt.NDArray[np.float32]) -> None:
+        """Ask the same again.
+
+        Raises:
+            UnstableModelError: where the answer is another one.
+        """
+        change = float(np.abs(self._row(picture) - row).max())
+        if change > STABLE_WITHIN * max(1.0, float(np.abs(row).max())):
             raise UnstableModelError(
                 f"Two runs of the original model on one picture differ by {change:.2g}.",
                 hint="Is there dropout or noise that is active in eval mode?",
             )
-        return scores
 
     def probabilities(self, logits: npt.NDArray[np.float32], activation: Activation) -> Floats:
         """Probabilities [pictures, classes] as eager torch computes them."""
         rows = [activate(torch.from_numpy(row[None]), activation).numpy() for row in logits]
         return np.concatenate(rows)
 
-    def in_float64(self, pictures: list[npt.NDArray[np.float32]], activation: Activation) -> Floats | None:
-        """The same probabilities computed in double precision; None where the model refuses it."""
-        import copy
-
+    def in_float64(self, picture: npt.NDArray[np.float32], activation: Activation) -> Floats | None:
+        """Probabilities [1, classes] computed in double precision; None where the model refuses it."""
         try:
-            double = copy.deepcopy(self.module).double()
+            if self._double is None:
+                self._double = copy.deepcopy(self.module).double()
             with torch.no_grad():
-                rows = [
-                    activate(self.accessor(double(torch.from_numpy(p).double())), activation).numpy()
-                    for p in pictures
-                ]
+                logits = self.accessor(self._double(torch.from_numpy(picture).double()))
+                values: Floats = activate(logits, activation).numpy()
         except (RuntimeError, TypeError, ValueError, AttributeError):
             return None
-        values = np.concatenate(rows)
         return values if values.dtype == np.float64 and np.isfinite(values).all() else None
 
     def _row(self, picture: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         try:
-            output = self.module(torch.from_numpy(picture))
+            with torch.no_grad():
+                output = self.module(torch.from_numpy(picture))
         except TypeError as error:
             raise NotAClassifierError(
                 f"The model cannot be called with one picture: {first_line(error)}.",
@@ -154,13 +155,18 @@ class Original:
         return row
 
 
+def may_be_probabilities(logits: npt.NDArray[np.float32]) -> bool:
+    """Whether raw scores all lie in 0..1."""
+    return bool((logits >= -1e-6).all() and (logits <= 1 + 1e-6).all())
+
+
 def choose_activation(logits: npt.NDArray[np.float32], asked: Activation | None) -> Activation:
     """What turns the raw scores of all probes into probabilities.
 
     Raises:
         OptionError: where the scores leave it open, or contradict what was asked.
     """
-    inside = bool((logits >= -1e-6).all() and (logits <= 1 + 1e-6).all())
+    inside = may_be_probabilities(logits)
     single = logits.shape[1] == 1
     if asked == "none" and not inside:
         worst = float(logits.max() if logits.max() > 1 else logits.min())

@@ -1,13 +1,12 @@
-"""Write the contract into a graph, and the evidence into its metadata; nothing else is changed."""
+"""Write the contract into a graph; nothing else is changed."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from edgeworthy.contract import Contract
 from edgeworthy.errors import NotConformantError, UnexportableError
-from edgeworthy.model import opset_of
+from edgeworthy.model import nodes_of, opset_of
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto
@@ -44,20 +43,9 @@ def stamp(model: ModelProto, contract: Contract) -> None:
     model.model_version = 0
     del model.metadata_props[:]
     del graph.value_info[:]
-    for node in graph.node:
+    for node in nodes_of(model):
         node.doc_string = ""
         del node.metadata_props[:]
-
-
-def add_metadata(model: ModelProto, metadata: Mapping[str, str]) -> None:
-    """Append metadata entries, in their order."""
-    for key, value in metadata.items():
-        model.metadata_props.add(key=key, value=value)
-
-
-def same_graph(model: ModelProto, other: ModelProto) -> bool:
-    """Whether two models differ in nothing but their metadata."""
-    return _without_metadata(model) == _without_metadata(other)
 
 
 def _make_static(graph: GraphProto, contract: Contract) -> None:
@@ -67,11 +55,3 @@ def _make_static(graph: GraphProto, contract: Contract) -> None:
         del dims[:]
         for size in shape:
             dims.add().dim_value = size
-
-
-def _without_metadata(model: ModelProto) -> bytes:
-    copy = type(model)()
-    copy.CopyFrom(model)
-    del copy.metadata_props[:]
-    content: bytes = copy.SerializeToString(deterministic=True)
-    return content

@@ -9,12 +9,12 @@ import re
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 
 from edgeworthy.contract import Contract
-from edgeworthy.errors import TracedBranchError, UnexportableError, first_line
+from edgeworthy.errors import TargetError, TracedBranchError, UnexportableError, first_line
 from edgeworthy.exporting.branches import reads_pixels
 from edgeworthy.exporting.classifier import Classifier
 
@@ -53,13 +53,14 @@ class TorchScriptExporter:
 
     def trace(self, classifier: Classifier, picture: torch.Tensor, contract: Contract, target: Path) -> None:
         """See `Exporter.trace`."""
+        stream: Any
         try:
-            with quiet(), warnings.catch_warnings(record=True) as caught:
+            with target.open("wb") as stream, quiet(), warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")
                 torch.onnx.export(
                     classifier,
                     (picture,),
-                    str(target),
+                    stream,
                     dynamo=False,
                     opset_version=contract.opset,
                     input_names=[contract.input_name],
@@ -68,7 +69,10 @@ class TorchScriptExporter:
         except ImportError:
             raise
         except OSError as error:
-            raise UnexportableError(f"The traced graph cannot be written: {error}.") from error
+            raise TargetError(
+                f"The traced graph cannot be written to {target.parent}: {error.strerror or error}.",
+                hint="Make room there, or name another place in TMPDIR.",
+            ) from error
         except Exception as error:
             raise _unexportable(error, contract.opset) from error
         if any(_BECAME_PYTHON.search(str(entry.message)) for entry in caught):

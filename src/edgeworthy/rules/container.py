@@ -135,7 +135,7 @@ def invalid_graph(subject: Subject) -> Findings:
 
     The cloud runs the same check before it converts an upload.
     """
-    outcome = subject.checked
+    outcome = subject.examination.checked
     if not outcome.done:
         yield f"onnx.checker did not survive the file: {outcome.message}.", "graph"
     elif outcome.value:
@@ -152,11 +152,15 @@ def cannot_be_simplified(subject: Subject) -> Findings:
         raise NotApplicableError('onnxsim is not installed: pip install "edgeworthy[export]"')
     if subject.size_bytes > SIMPLIFY_BELOW_BYTES:
         raise NotApplicableError(f"the file is larger than {SIMPLIFY_BELOW_BYTES >> 20} MiB")
-    outcome = subject.simplified
+    outcome = subject.examination.simplified
     if not outcome.done:
         yield f"onnxsim: {outcome.message}", "graph"
-    elif not outcome.value["agrees"]:
-        yield "onnxsim changes the graph's results.", "graph"
+    elif outcome.value["change"]:
+        yield f"When onnxsim simplifies the graph, {outcome.value['change']}.", "graph"
+    elif outcome.value["uncompared"]:
+        raise NotApplicableError(
+            f"the graph can be simplified, but not compared: {outcome.value['uncompared']}"
+        )
 
 
 @rule("EW112", "does-not-run", "error", 5)
@@ -165,7 +169,7 @@ def does_not_run(subject: Subject) -> Findings:
 
     The platform's CPU and NVIDIA targets are ONNX Runtime.
     """
-    outcome = subject.ran
+    outcome = subject.examination.ran
     if not outcome.done:
         yield f"ONNX Runtime did not survive the file: {outcome.message}.", "graph"
     elif "refused" in outcome.value:

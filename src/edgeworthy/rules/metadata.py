@@ -99,6 +99,26 @@ def normalization_misplaced(subject: Subject) -> Findings:
         )
 
 
+@rule("EW407", "normalization-not-the-trainings", "error", 22, 24)
+def normalization_not_the_trainings(subject: Subject) -> Findings:
+    """The normalisation is the one that the file's evidence records.
+
+    Evidence says what the model was trained with, and whether the graph does it by itself. Other values
+    in the doc_string give other predictions than the proven ones.
+    """
+    recorded = subject.recorded
+    if recorded.normalization is None or recorded.normalization_in not in {"file", "graph"}:
+        raise NotApplicableError("the file's evidence names no normalisation to find in it")
+    expected = recorded.normalization
+    if recorded.normalization_in == "graph":
+        expected = Normalization.identity(len(expected.mean))
+    if subject.normalization.to_doc_string() != expected.to_doc_string():
+        yield (
+            f"The file says {subject.normalization.upload_form()}, its evidence {expected.upload_form()}.",
+            "doc_string",
+        )
+
+
 def _is_normalization(text: Any) -> bool:
     try:
         json.loads(text)
@@ -115,4 +135,5 @@ RULES = (
     normalization_zero,
     normalization_unit_scale,
     normalization_misplaced,
+    normalization_not_the_trainings,
 )

@@ -8,7 +8,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeworthy import native
 from edgeworthy.contract import (
     OPTIONAL_INPUTS,
     OUTPUT_PREFIX,
@@ -19,9 +18,18 @@ from edgeworthy.contract import (
 )
 from edgeworthy.errors import ClassNamesError, OptionError
 from edgeworthy.evidence import Recorded
-from edgeworthy.model import dtype_name, metadata_of, opset_of, parse, read_bytes, tensor_shape
+from edgeworthy.examination import Examination
+from edgeworthy.model import (
+    dtype_name,
+    metadata_of,
+    nodes_of,
+    opset_of,
+    parse,
+    read_bytes,
+    subgraphs_of,
+    tensor_shape,
+)
 from edgeworthy.rules.base import NotApplicableError
-from edgeworthy.sandbox import Outcome, Sandbox
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -50,18 +58,18 @@ class Subject:
 
     Args:
         path: of the file.
-        sandbox: where native code runs.
+        examination: what native code says of it.
 
     Raises:
         ModelFileError: where the file is no ONNX model.
     """
 
-    def __init__(self, path: Path, sandbox: Sandbox) -> None:
+    def __init__(self, path: Path, examination: Examination) -> None:
         content = read_bytes(path)
         self.path = path
         self.size_bytes = len(content)
         self.model: ModelProto = parse(content, str(path))
-        self._sandbox = sandbox
+        self.examination = examination
 
     @cached_property
     def opset(self) -> int | None:
@@ -147,21 +155,6 @@ class Subject:
                 "the doc_string carries no usable normalisation (EW401 to EW404)"
             ) from error
 
-    @cached_property
-    def checked(self) -> Outcome:
-        """What onnx.checker says, "" for nothing."""
-        return self._sandbox.call(f"{native.MODULE}:check_model", str(self.path))
-
-    @cached_property
-    def simplified(self) -> Outcome:
-        """What onnxsim makes of it."""
-        return self._sandbox.call(f"{native.MODULE}:simplify", str(self.path), "", native.SIMPLIFY_CHECKS)
-
-    @cached_property
-    def ran(self) -> Outcome:
-        """What ONNX Runtime makes of a few pictures."""
-        return self._sandbox.call(f"{native.MODULE}:probe_scores", str(self.path))
-
     @property
     def behaviour(self) -> dict[str, Any]:
         """Figures of a successful run.
@@ -169,24 +162,17 @@ class Subject:
         Raises:
             NotApplicableError: where it did not run.
         """
-        if not self.ran.done or "refused" in self.ran.value:
+        ran = self.examination.ran
+        if not ran.done or "refused" in ran.value:
             raise NotApplicableError("ONNX Runtime does not run the file (EW112)")
-        values: dict[str, Any] = self.ran.value
+        values: dict[str, Any] = ran.value
         if not values["ran"]:
             raise NotApplicableError(f"the file could not be tried: {values['reason']}")
         return values
 
     def nodes(self) -> Iterator[Any]:
         """All nodes, those of subgraphs and local functions included."""
-        waiting = [*self.model.graph.node]
-        for function in self.model.functions:
-            waiting += function.node
-        while waiting:
-            node = waiting.pop()
-            yield node
-            for attribute in node.attribute:
-                for graph in (*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])):
-                    waiting += graph.node
+        return nodes_of(self.model)
 
     def tensors(self) -> Iterator[Any]:
         """All constant tensors: initialisers and attributes, in subgraphs too."""
@@ -196,8 +182,8 @@ class Subject:
                 yield from attribute.tensors
                 if attribute.HasField("t"):
                     yield attribute.t
-                for graph in (*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])):
-                    yield from graph.initializer
+            for graph in subgraphs_of(node):
+                yield from graph.initializer
 
 
 def _value(value: Any) -> Value:

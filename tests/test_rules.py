@@ -1,0 +1,404 @@
+"""Every rule finds the defect that is planted for it, and says nothing of good files."""
+
+import json
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from edgeworthy import linter
+from edgeworthy.contract import MASK_INPUT, MAX_FILE_BYTES, NMS_INPUT, Normalization, output_name
+from edgeworthy.evidence import PREFIX
+from edgeworthy.examination import Examination
+from edgeworthy.frames import Frame
+from edgeworthy.labels import ClassNames
+from edgeworthy.rules import RULES
+from edgeworthy.rules.base import Rule
+from edgeworthy.sandbox import Outcome
+from tests.factory import IMAGENET, classifier_file
+
+
+def report(path, sandbox):
+    return linter.check(path, examination=Examination(path, sandbox))
+
+
+def rename(model, old, new):
+    """Rename a value wherever it stands."""
+    for values in (model.graph.input, model.graph.output):
+        for value in values:
+            value.name = new if value.name == old else value.name
+    for node in model.graph.node:
+        node.input[:] = [new if name == old else name for name in node.input]
+        node.output[:] = [new if name == old else name for name in node.output]
+
+
+def input_named(name):
+    return lambda model: rename(model, model.graph.input[0].name, name)
+
+
+def output_named(name):
+    return lambda model: rename(model, model.graph.output[0].name, name)
+
+
+def classes_named(*names):
+    return output_named("scores-" + ";".join(f"{i}:{name}" for i, name in enumerate(names)))
+
+
+def documented(text):
+    def edit(model):
+        model.graph.doc_string = text
+
+    return edit
+
+
+def normalised(means, stds):
+    return documented(json.dumps({"means": means, "vars": stds}))
+
+
+def opset(version):
+    def edit(model):
+        model.opset_import[0].version = version
+
+    return edit
+
+
+def ir(version):
+    def edit(model):
+        model.ir_version = version
+
+    return edit
+
+
+def shaped(*dims):
+    def edit(model):
+        shape = model.graph.input[0].type.tensor_type.shape
+        del shape.dim[:]
+        for dim in dims:
+            entry = shape.dim.add()
+            if isinstance(dim, str):
+                entry.dim_param = dim
+            else:
+                entry.dim_value = dim
+
+    return edit
+
+
+def recorded(**entries):
+    def edit(model):
+        for key, value in entries.items():
+            model.metadata_props.add(key=PREFIX + key, value=value)
+
+    return edit
+
+
+def both(*edits):
+    def edit(model):
+        for one in edits:
+            one(model)
+
+    return edit
+
+
+def no_opset(model):
+    del model.opset_import[:]
+
+
+def custom_operator(model):
+    model.graph.node[-1].domain = "com.microsoft"
+    model.opset_import.add(domain="com.microsoft", version=1)
+
+
+def erf(model):
+    model.graph.node.insert(0, helper.make_node("Erf", [model.graph.input[0].name], ["erf"]))
+    model.graph.node[1].input[0] = "erf"
+
+
+def external(model):
+    tensor = model.graph.initializer[0]
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="weights.bin")
+
+
+def bad_attribute(model):
+    model.graph.node[0].attribute.append(helper.make_attribute("colour", 1))
+
+
+def second_input(name, dtype=TensorProto.FLOAT, shape=(1,)):
+    def edit(model):
+        model.graph.input.append(helper.make_tensor_value_info(name, dtype, shape))
+
+    return edit
+
+
+def float16_border(model):
+    name = model.graph.input[0].name
+    model.graph.input[0].type.tensor_type.elem_type = TensorProto.FLOAT16
+    model.graph.node.insert(0, helper.make_node("Cast", [name], ["wide"], to=TensorProto.FLOAT))
+    model.graph.node[1].input[0] = "wide"
+
+
+def float16_scores(model):
+    out = model.graph.output[0]
+    model.graph.node[-1].output[0] = "wide"
+    model.graph.node.append(helper.make_node("Cast", ["wide"], [out.name], to=TensorProto.FLOAT16))
+    out.type.tensor_type.elem_type = TensorProto.FLOAT16
+
+
+def symbolic_scores(model):
+    dim = model.graph.output[0].type.tensor_type.shape.dim[0]
+    dim.Clear()
+    dim.dim_param = "batch"
+
+
+def unread_output(model):
+    model.graph.output.append(helper.make_tensor_value_info("features", TensorProto.FLOAT, None))
+
+
+def scaled(factor):
+    """Scores times a factor, or not a number with it."""
+
+    def edit(model):
+        name = model.graph.output[0].name
+        model.graph.node[-1].output[0] = "before"
+        model.graph.initializer.append(numpy_helper.from_array(np.float32([factor]), "factor"))
+        model.graph.node.append(helper.make_node("Mul", ["before", "factor"], [name]))
+
+    return edit
+
+
+def model_doc_string(model):
+    model.doc_string, model.graph.doc_string = model.graph.doc_string, ""
+
+
+def transposed_evidence(height, width):
+    return recorded(frame=Frame.stretch(height, width).to_json())
+
+
+OTHER = Normalization(mean=(1, 2, 3), std=(4, 5, 6))
+
+# code, what plants it, and what else such a file cannot but break
+PLANTED = [
+    ("EW101", {"edit": opset(18)}, set()),
+    ("EW102", {"edit": opset(17)}, set()),
+    ("EW103", {"edit": ir(11)}, set()),
+    ("EW104", {"edit": ir(9)}, set()),
+    ("EW105", {"edit": ir(6)}, set()),
+    ("EW106", {"edit": custom_operator}, {"EW110", "EW111", "EW112"}),
+    ("EW107", {"edit": erf}, set()),
+    ("EW108", {"edit": external}, {"EW110", "EW111", "EW112"}),
+    ("EW110", {"edit": bad_attribute}, {"EW111", "EW112"}),
+    ("EW112", {"edit": bad_attribute}, {"EW110", "EW111"}),
+    ("EW113", {"edit": opset(11)}, {"EW110", "EW111", "EW112"}),
+    ("EW114", {"edit": no_opset}, {"EW110", "EW111", "EW112"}),
+    ("EW201", {"edit": second_input("other")}, set()),
+    ("EW202", {"edit": input_named("pixels")}, set()),
+    ("EW203", {"edit": input_named("image")}, set()),
+    ("EW204", {"edit": float16_border}, set()),
+    ("EW205", {"edit": shaped(3, 12, 16)}, {"EW110", "EW111", "EW112"}),
+    ("EW206", {"edit": shaped(1, 4, 12, 16)}, {"EW110", "EW111", "EW112"}),
+    ("EW207", {"edit": shaped(1, 3, "height", 16)}, set()),
+    ("EW208", {"edit": shaped("batch", 3, 12, 16)}, set()),
+    ("EW209", {"width": 3}, set()),
+    ("EW210", {"edit": transposed_evidence(16, 12)}, set()),
+    ("EW211", {"edit": second_input(NMS_INPUT, TensorProto.FLOAT, (2, 2))}, set()),
+    ("EW301", {"edit": output_named("output")}, set()),
+    ("EW302", {"edit": classes_named("cat;dog", "horse", "cow")}, set()),
+    ("EW303", {"edit": output_named("scores-1:cat;2:dog;3:horse")}, set()),
+    ("EW304", {"edit": classes_named("cat", "dog")}, set()),
+    ("EW305", {"edit": classes_named("cat: tabby", "dog", "horse")}, set()),
+    ("EW306", {"edit": classes_named("crane", "crane", "horse")}, set()),
+    ("EW307", {"edit": classes_named("cat", "", "horse")}, set()),
+    ("EW308", {"names": ("carpenter's kit", "dog", "horse")}, set()),
+    ("EW309", {"names": ("Cardigan", "cardigan", "horse")}, set()),
+    ("EW310", {"edit": classes_named("c" * 1025, "dog", "horse")}, set()),
+    ("EW311", {"edit": float16_scores}, set()),
+    ("EW312", {"edit": symbolic_scores}, set()),
+    ("EW314", {"edit": unread_output}, {"EW110", "EW111"}),
+    ("EW315", {"edit": classes_named("cat\n", "dog", "horse")}, set()),
+    ("EW401", {"normalization": None}, set()),
+    ("EW402", {"edit": documented("a picture of a cat")}, set()),
+    ("EW403", {"edit": normalised([1, 2], [1, 2])}, set()),
+    ("EW404", {"edit": normalised([1, 2, 3], [1, 0, 3])}, set()),
+    ("EW405", {"edit": normalised([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])}, set()),
+    ("EW406", {"edit": model_doc_string}, {"EW401"}),
+    (
+        "EW407",
+        {"edit": recorded(normalization=OTHER.to_doc_string(), normalization_in="file")},
+        set(),
+    ),
+    ("EW501", {"activation": ""}, set()),
+    ("EW502", {"activation": "Sigmoid"}, set()),
+    ("EW503", {"edit": scaled(np.nan)}, set()),
+]
+
+
+@pytest.mark.parametrize(("code", "details", "also"), PLANTED, ids=[case[0] for case in PLANTED])
+def test_a_planted_defect_is_found_and_nothing_else(tmp_path, sandbox, code, details, also):
+    found = report(classifier_file(tmp_path / "m.onnx", **details), sandbox)
+    codes = {finding.code for finding in found.findings}
+    assert code in codes
+    assert codes - also == {code}
+    finding = next(finding for finding in found.findings if finding.code == code)
+    assert finding.message.endswith((".", "?", '"')) or code in {"EW110", "EW112"}
+    assert finding.why
+
+
+class Answering:
+    """A sandbox that says what a broken simplifier or crashing runtime would."""
+
+    def __init__(self, sandbox, **outcomes):
+        self._sandbox, self._outcomes = sandbox, outcomes
+
+    def submit(self, name, *args):
+        from concurrent.futures import Future
+
+        function = name.partition(":")[2]
+        if function not in self._outcomes:
+            return self._sandbox.submit(name, *args)
+        future = Future()
+        future.set_result(self._outcomes[function])
+        return future
+
+
+CRASH = Outcome(status="crashed", message="the process was ended by signal 11")
+
+
+@pytest.mark.parametrize(
+    ("code", "function", "outcome", "message"),
+    [
+        ("EW110", "check_model", CRASH, "signal 11"),
+        ("EW111", "survives_simplifying", CRASH, "signal 11"),
+        (
+            "EW111",
+            "survives_simplifying",
+            Outcome(status="done", value={"change": "its results differ", "uncompared": ""}),
+            "differ",
+        ),
+        ("EW112", "probe_scores", CRASH, "signal 11"),
+        ("EW112", "probe_scores", Outcome(status="timeout", message="no answer within 9 s"), "no answer"),
+    ],
+)
+def test_a_native_crash_is_a_finding(tmp_path, sandbox, code, function, outcome, message):
+    answering = Answering(sandbox, **{function: outcome})
+    found = report(classifier_file(tmp_path / "m.onnx"), answering)
+    assert [finding.code for finding in found.findings] == [code]
+    assert message in found.findings[0].message
+
+
+def test_a_file_beyond_2_gib_is_found_without_reading_it(tmp_path, sandbox):
+    from edgeworthy.rules.container import too_large
+    from edgeworthy.rules.subject import Subject
+
+    path = classifier_file(tmp_path / "m.onnx")
+    subject = Subject(path, Examination(path, sandbox))
+    assert not list(too_large.check(subject))
+    subject.size_bytes = MAX_FILE_BYTES + 1
+    assert list(too_large.check(subject))
+
+
+def test_every_rule_has_a_planted_defect():
+    elsewhere = {"EW109", "EW111"}  # in the two tests above
+    assert {rule.code for rule in RULES} == {code for code, _, _ in PLANTED} | elsewhere
+
+
+IN_GRAPH = {"normalization": IMAGENET.to_doc_string(), "normalization_in": "graph"}
+
+GOOD = {
+    "plain": {},
+    "opset 12": {"opset": 12},
+    "IR 7": {"ir_version": 7},
+    "nhwc": {"layout": "nhwc"},
+    "grayscale": {"channels": 1, "normalization": Normalization(mean=(127.5,), std=(127.5,))},
+    "two classes": {"names": ("no", "yes")},
+    "commas and unicode": {"names": ("tench, Tinca tinca", "Bär", "猫")},
+    "markup": {"names": ("</script><b>", "dog & cat", '"quoted"')},
+    "long output name": {"names": tuple(f"class number {i} with a rather long name" for i in range(1000))},
+    "sensitivity": {"edit": second_input(NMS_INPUT)},
+    "mask": {"edit": second_input(MASK_INPUT, TensorProto.BOOL, (12, 16))},
+    "normalised inside": {"edit": both(normalised([0, 0, 0], [1, 1, 1]), recorded(**IN_GRAPH))},
+    "its evidence": {
+        "edit": both(
+            transposed_evidence(12, 16),
+            recorded(normalization=IMAGENET.to_doc_string(), normalization_in="file", activation="softmax"),
+        )
+    },
+    "declared sigmoids": {"activation": "Sigmoid", "edit": recorded(activation="sigmoid")},
+    "others' metadata": {"edit": lambda model: model.metadata_props.add(key="author", value="me")},
+}
+
+
+@pytest.mark.parametrize("details", GOOD.values(), ids=GOOD.keys())
+def test_good_files_have_no_findings(tmp_path, sandbox, details):
+    found = report(classifier_file(tmp_path / "m.onnx", **details), sandbox)
+    assert found.findings == ()
+    assert {skipped.code for skipped in found.skipped} <= {"EW210", "EW407", "EW502"}
+
+
+def test_initialisers_among_the_inputs_are_no_inputs(tmp_path, sandbox):
+    def listed(model):
+        for tensor in model.graph.initializer:
+            value = helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims))
+            model.graph.input.append(value)
+
+    assert report(classifier_file(tmp_path / "m.onnx", edit=listed), sandbox).findings == ()
+
+
+def test_operators_in_branches_are_seen(tmp_path, sandbox):
+    def branch(model):
+        name = model.graph.output[0].name
+        shape = (1, 3)
+
+        def body(operator):
+            out = helper.make_tensor_value_info(f"{operator}_out", TensorProto.FLOAT, shape)
+            node = helper.make_node(operator, ["before"], [out.name])
+            return helper.make_graph([node], operator, [], [out])
+
+        model.graph.node[-1].output[0] = "before"
+        model.graph.initializer.append(numpy_helper.from_array(np.array(True), "condition"))
+        model.graph.node.append(
+            helper.make_node(
+                "If", ["condition"], [name], then_branch=body("Identity"), else_branch=body("Erf")
+            )
+        )
+
+    found = report(classifier_file(tmp_path / "m.onnx", edit=branch), sandbox)
+    assert [finding.code for finding in found.findings] == ["EW107"]
+
+
+def test_rules_are_ordered_unique_and_explained():
+    codes = [rule.code for rule in RULES]
+    names = [rule.name for rule in RULES]
+    assert codes == sorted(codes)
+    assert len(set(codes)) == len(codes)
+    assert len(set(names)) == len(names)
+    for rule in RULES:
+        assert isinstance(rule, Rule)
+        assert rule.title.endswith(".")
+        assert rule.why.endswith(".")
+        assert rule.rows
+
+
+def test_class_names_of_the_factory_are_what_the_contract_writes():
+    assert output_name(ClassNames(("Cat", "Dog", "Horse"))) == "scores-0:Cat;1:Dog;2:Horse"
+
+
+def test_a_file_with_external_data_is_not_followed_outside_its_folder(tmp_path, sandbox):
+    """The checker's own guard: a path that leads away is a finding, and nothing is read."""
+
+    def away(model):
+        external(model)
+        model.graph.initializer[0].external_data[0].value = "../../etc/passwd"
+
+    codes = {f.code for f in report(classifier_file(tmp_path / "m.onnx", edit=away), sandbox).findings}
+    assert {"EW108", "EW110"} <= codes
+
+
+def test_the_file_is_left_as_it_was(tmp_path, sandbox):
+    path = classifier_file(tmp_path / "m.onnx")
+    before = path.read_bytes()
+    report(path, sandbox)
+    assert path.read_bytes() == before
+    assert onnx.load(path).graph.output
+    assert [entry.name for entry in tmp_path.iterdir()] == ["m.onnx"]
