@@ -31,7 +31,7 @@ def main() -> None:
     run("export", source, "--classes", "imagenet-1k", "--samples", photos, "-o", lite0, "--force")
     run("check", lite0)
     run("inspect", lite0)
-    run("predict", lite0, photos, "--top", "3", "--sheet", OUTPUT / "contact-sheet.png")
+    run("predict", lite0, photos, "--top-k", "3", "--sheet", OUTPUT / "contact-sheet.png", "--force")
     run("export", "timm:resnet18", "--untrained", "--classes", "imagenet-1k", "-o", resnet, "--force")
     run("check", resnet)
     print(f"\nThe files are in {OUTPUT}/; look at {OUTPUT / 'contact-sheet.png'}.")

@@ -27,7 +27,7 @@ def pictures(tmp_path):
 
 
 def test_results_come_in_order_and_a_bad_picture_stops_nothing(tmp_path, pictures):
-    results = list(predict(classifier_file(tmp_path / "m.onnx"), pictures * 5, top=2))
+    results = list(predict(classifier_file(tmp_path / "m.onnx"), pictures * 5, top_k=2))
     assert [result.path for result in results] == [str(path) for path in pictures * 5]
     kinds = [type(result) for result in results[:4]]
     assert kinds == [Prediction, Prediction, Unreadable, Prediction]
@@ -78,8 +78,8 @@ def test_what_the_file_does_not_say_is_asked_for(tmp_path):
     with pytest.raises(errors.OptionError, match="--mean"):
         Predictor(silent)
     Predictor(silent, normalization=Normalization(mean=(0, 0, 0), std=(1, 1, 1)))
-    with pytest.raises(errors.OptionError, match="--top"):
-        Predictor(silent, top=0)
+    with pytest.raises(errors.OptionError, match="--top-k"):
+        Predictor(silent, top_k=0)
     with pytest.raises(errors.ModelFileError, match="not there"):
         Predictor(tmp_path / "absent.onnx")
 

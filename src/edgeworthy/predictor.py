@@ -30,7 +30,7 @@ class Predictor:
         frame: how pictures meet the input; the file's own evidence if left out, and where it has
             none, the letterbox that the platform does by default.
         normalization: in place of the file's.
-        top: number of classes to give for each picture.
+        top_k: number of classes to give for each picture.
         threads: for ONNX Runtime; 0 leaves it the choice.
 
     Attributes:
@@ -48,14 +48,16 @@ class Predictor:
         *,
         frame: Mode | Frame | None = None,
         normalization: Normalization | None = None,
-        top: int = 5,
+        top_k: int = 5,
         threads: int = 0,
     ) -> None:
-        if top < 1:
-            raise OptionError(f"The number of classes {top} is not above zero.", hint="Give --top 1 or more.")
+        if top_k < 1:
+            raise OptionError(
+                f"The number of classes {top_k} is not above zero.", hint="Give --top-k 1 or more."
+            )
         self._session = Session(Path(file), threads=threads)
         self._facts = facts_of(self._session)
-        self._top = top
+        self._top_k = top_k
         chosen = normalization or self._facts.normalization
         if chosen is None or len(chosen.mean) != self._facts.channels:
             raise OptionError(
@@ -96,20 +98,28 @@ class Predictor:
                 f"{self._session.path} names {len(names)} classes and gives {len(scores)} scores.",
                 hint="See: edgeworthy check",
             )
-        best = np.argsort(-np.nan_to_num(scores, nan=-1), kind="stable")[: self._top]
+        best = np.argsort(-np.nan_to_num(scores, nan=-1), kind="stable")[: self._top_k]
         ranked = (Score(class_id=int(i), name=names[i], probability=float(scores[i])) for i in best)
         return Prediction(path=path, scores=tuple(ranked))
 
 
 def predict(
-    file: str | Path, pictures: Iterable[str | Path], **options: Any
+    file: str | Path,
+    pictures: Iterable[str | Path],
+    *,
+    frame: Mode | Frame | None = None,
+    normalization: Normalization | None = None,
+    top_k: int = 5,
+    threads: int = 0,
 ) -> Iterator[Prediction | Unreadable]:
-    """Classify pictures with an ONNX file; options as for `Predictor`.
+    """Classify pictures with an ONNX file; arguments as for `Predictor`.
 
     Yields:
         A `Prediction` or `Unreadable` for each path, in order.
     """
-    return Predictor(file, **options).predict(pictures)
+    return Predictor(file, frame=frame, normalization=normalization, top_k=top_k, threads=threads).predict(
+        pictures
+    )
 
 
 def _frame(facts: FileFacts, asked: Mode | Frame | None) -> tuple[Frame, str]:

@@ -6,33 +6,25 @@ from pathlib import Path
 from typing import Any
 
 import click
-from edgeworthy.cli.shared import examples, json_option, output_console, print_json, status_console
 
+from edgeworthy.cli.shared import (
+    examples,
+    json_option,
+    normalization_options,
+    output_console,
+    print_json,
+    status_console,
+)
 from edgeworthy.contract import DEFAULT_OPSET, MAX_OPSET, MIN_OPSET
 from edgeworthy.errors import OptionError
 
 EXAMPLES = examples(
     "edgeworthy export timm:resnet18.a1_in1k -o resnet18.onnx",
     "edgeworthy export timm:resnet18 --checkpoint best.pth --classes classes.txt -o cats.onnx",
-    "edgeworthy export model.py:build --classes data/train --input-size 3 224 224 "
-    "--mean 0.485,0.456,0.406 --std 0.229,0.224,0.225 -o cats.onnx",
+    "edgeworthy export model.py:build --classes data/train --input-size 3 224 224 \\",
+    "      --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225 -o cats.onnx",
     "edgeworthy export timm:vit_tiny_patch16_224 --untrained --classes imagenet-1k -o road.onnx",
 )
-
-
-class Numbers(click.ParamType):
-    """Numbers separated by commas."""
-
-    name = "a,b,c"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Floats from the text."""
-        if isinstance(value, tuple):
-            return value
-        try:
-            return tuple(float(part) for part in value.replace(" ", ",").split(",") if part)
-        except ValueError:
-            return self.fail(f"{value!r} is not a list of numbers such as 0.485,0.456,0.406.", param, ctx)
 
 
 @click.command(epilog=EXAMPLES)
@@ -48,9 +40,7 @@ class Numbers(click.ParamType):
     "--classes", help="Class names: text, JSON or CSV file, folder of class folders, or imagenet-1k."
 )
 @click.option("--fix-names", is_flag=True, help="Repair names that the platform cannot carry.")
-@click.option("--mean", type=Numbers(), help="Mean a channel, for pixels 0..1 or 0..255.")
-@click.option("--std", type=Numbers(), help="Standard deviation a channel, on the same scale.")
-@click.option("--scale", type=click.Choice(["1", "255"]), help="The scale of --mean and --std, if in doubt.")
+@normalization_options
 @click.option("--embed-normalization", is_flag=True, help="Normalise inside the graph.")
 @click.option("--no-normalization", is_flag=True, help="Leave it to the platform's upload form.")
 @click.option("--input-size", nargs=3, type=int, metavar="C H W", help="Channels, height, width.")

@@ -6,6 +6,8 @@ import shlex
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from edgeworthy.report.findings import summary
+from edgeworthy.report.tables import facts_table, first_and_last
 from edgeworthy.results import Artefact, Stage
 
 if TYPE_CHECKING:
@@ -13,8 +15,9 @@ if TYPE_CHECKING:
 
 _STAGES = {
     "load": "Load the model",
-    "ask": "Ask the original",
+    "try": "Try one picture",
     "trace": "Trace the graph",
+    "ask": "Ask the original",
     "simplify": "Simplify it",
     "stamp": "Stamp the contract",
     "prove": "Prove the file",
@@ -62,14 +65,9 @@ class Ladder:
 def render_artefact(artefact: Artefact) -> RenderableType:
     """The final table, the notes, and the next commands to try."""
     from rich.console import Group
-    from rich.table import Table
     from rich.text import Text
 
-    table = Table(show_header=False, box=None, pad_edge=False)
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
-    for key, value in _rows(artefact):
-        table.add_row(key, Text(value))
+    table = facts_table(_rows(artefact))
     notes = [Text.assemble(("note: ", "yellow"), note) for note in artefact.notes]
     file = shlex.quote(artefact.path)
     steps = [f"edgeworthy check {file}", f"edgeworthy predict {file} PHOTOS", f"edgeworthy inspect {file}"]
@@ -79,14 +77,11 @@ def render_artefact(artefact: Artefact) -> RenderableType:
 
 def _rows(artefact: Artefact) -> list[tuple[str, str]]:
     contract, parity = artefact.contract, artefact.parity
-    names = list(contract.class_names)
-    shown = ", ".join(names[:4]) + (f", … {names[-1]}" if len(names) > 4 else "")
-    warnings = len(artefact.lint.of("warning"))
     yardstick = f", its own float32 is off by {parity.yardstick:g}" if parity.yardstick else ""
     rows = [
         ("File", f"{artefact.path}  ({artefact.size_bytes / 1e6:.1f} MB)"),
         ("Input", f"{contract.input_name}  float32 {list(contract.input_shape)}"),
-        ("Classes", f"{len(names)}: {shown}"),
+        ("Classes", first_and_last(contract.class_names.names)),
         ("Pixels", _normalization(artefact)),
         ("Frame", artefact.frame.describe() if artefact.frame else "not known; predict will letterbox"),
         ("Format", f"opset {contract.opset}, IR {contract.ir_version}"),
@@ -96,7 +91,7 @@ def _rows(artefact: Artefact) -> list[tuple[str, str]]:
             f"{parity.max_abs_diff:g} (allowed {parity.tolerance:g}{yardstick}), "
             f"best class agrees on {parity.top1_agreement:.1%}",
         ),
-        ("Rules", f"{len(artefact.lint.passed)} passed, {warnings} warnings"),
+        ("Rules", summary(artefact.lint)),
     ]
     rows += [("", f"{finding.code} {finding.message}") for finding in artefact.lint.of("warning")]
     return rows

@@ -1,0 +1,7 @@
+"""`python -m edgeworthy`."""
+
+from __future__ import annotations
+
+from edgeworthy.cli import main
+
+main()

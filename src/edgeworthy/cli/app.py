@@ -1,0 +1,135 @@
+"""The program: its commands, loaded when they are called, and what becomes of its errors."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import click
+
+from edgeworthy._version import __version__
+from edgeworthy.cli.shared import examples, status_console
+from edgeworthy.errors import EdgeworthyError
+
+COMMANDS = {
+    "export": "Turn a trained classifier into one ONNX file, proven to predict the same.",
+    "check": "Say what is wrong with a classifier's ONNX file, and why it matters.",
+    "inspect": "Show what an ONNX file says of itself.",
+    "predict": "Classify pictures with an ONNX file.",
+    "completion": "Print the script that completes commands in a shell.",
+}
+
+EXIT_CODES = {
+    0: "Fine: it was done, and the model keeps the contract.",
+    1: "The model falls short: a rule is broken, a proof failed, some pictures could not be read.",
+    2: "The call could not be carried out: a bad option, a file that is no model, no weights.",
+    130: "Interrupted from the keyboard (143: by SIGTERM); nothing half-written is left behind.",
+}
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command's module when the command is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order of a person's work."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"edgeworthy.cli.{cmd_name}").command
+        command.name = cmd_name
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Suggest the closest name for an unknown command."""
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            close = difflib.get_close_matches(args[0], COMMANDS, n=1)
+            hint = f" Did you mean {close[0]!r}?" if close else f" Known are: {', '.join(COMMANDS)}."
+            ctx.fail(f"No such command {args[0]!r}.{hint}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """From the table, without importing any of them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=examples(
+        "edgeworthy export timm:resnet18.a1_in1k -o resnet18.onnx",
+        "edgeworthy check resnet18.onnx",
+        "edgeworthy predict resnet18.onnx photos/",
+    ),
+)
+@click.version_option(__version__, prog_name="edgeworthy")
+@click.option("--debug", is_flag=True, help="Show where in the program an error arose.")
+def app(debug: bool) -> None:
+    """From a trained PyTorch classifier to one ONNX file for the edge, proven to predict the same."""
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the program and end the process with the command's exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    signal.signal(signal.SIGTERM, _terminated)
+    sys.exit(_run(words))
+
+
+def _run(words: list[str]) -> int:
+    if words[:1] == ["--debug"]:
+        return _call(words[1:])
+    code = 0
+    try:
+        code = _call(words)
+        sys.stdout.flush()
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except EdgeworthyError as error:
+        _tell(error)
+        code = error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        status_console().print("interrupted", style="red")
+        code = 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the exit would complain again
+    except Exception as error:
+        _tell(_unforeseen(error))
+        code = 2
+    return code
+
+
+def _call(words: list[str]) -> int:
+    result: Any = app(words, prog_name="edgeworthy", standalone_mode=False)
+    return result if isinstance(result, int) else 0
+
+
+def _terminated(number: int, frame: object) -> NoReturn:
+    """Unwind as from the keyboard, so that nothing half-written stays."""
+    sys.exit(128 + number)
+
+
+def _unforeseen(error: Exception) -> EdgeworthyError:
+    return EdgeworthyError(
+        f"{type(error).__name__}: {error}",
+        hint="This was not foreseen; edgeworthy --debug COMMAND … shows where it arose.",
+    )
+
+
+def _tell(error: EdgeworthyError) -> None:
+    from rich.text import Text
+
+    console = status_console()
+    console.print(Text.assemble(("error: ", "bold red"), error.message), soft_wrap=True)
+    if error.hint:
+        console.print(Text.assemble(("next: ", "bold"), error.hint), soft_wrap=True)

@@ -1,0 +1,100 @@
+"""What the commands share: options, consoles, JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    _Numbers = click.ParamType[tuple[float, ...]]
+else:
+    _Numbers = click.ParamType  # generic in click's stubs, and in its code since 8.2
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
+
+
+class Numbers(_Numbers):
+    """Finite numbers separated by commas."""
+
+    name = "a,b,c"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[float, ...]:
+        """Floats from the text."""
+        if isinstance(value, tuple):
+            return value
+        try:
+            numbers = tuple(float(part) for part in value.replace(",", " ").split())
+        except ValueError:
+            numbers = ()
+        if not numbers or not all(map(math.isfinite, numbers)):
+            self.fail(f"{value!r} is not a list of numbers such as 0.485,0.456,0.406.", param, ctx)
+        return numbers
+
+
+def normalization_options(function: F) -> F:
+    """`--mean`, `--std` and `--scale`."""
+    for option in (
+        click.option("--scale", type=click.Choice(["1", "255"]), help="Their scale, where it is in doubt."),
+        click.option("--std", type=Numbers(), help="Standard deviation a channel, on the same scale."),
+        click.option("--mean", type=Numbers(), help="Mean a channel, for pixels 0..1 or 0..255."),
+    ):
+        function = option(function)
+    return function
+
+
+def examples(*lines: str) -> str:
+    """An epilog with one example a line, which click shall not wrap."""
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def output_console() -> Console:
+    """For results; colours only on a terminal, and no wrapping of what a machine may read."""
+    return _console(sys.stdout)
+
+
+def status_console() -> Console:
+    """For progress and errors, on stderr."""
+    return _console(sys.stderr)
+
+
+def print_json(value: Any) -> None:
+    """One result as JSON on stdout, indented."""
+    click.echo(json.dumps(plain(value), indent=2, ensure_ascii=False))
+
+
+def print_json_line(value: Any) -> None:
+    """One result as one line of JSON on stdout."""
+    click.echo(json.dumps(plain(value), ensure_ascii=False))
+
+
+def plain(value: Any) -> Any:
+    """A result as JSON values; numbers that JSON cannot write become None."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = dataclasses.fields(value)
+        return {field.name: plain(getattr(value, field.name)) for field in fields}
+    if isinstance(value, Mapping):
+        return {str(key): plain(entry) for key, entry in value.items()}
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Iterable) and not isinstance(value, str | bytes):
+        return [plain(entry) for entry in value]
+    return value
+
+
+def _console(stream: Any) -> Console:
+    from rich.console import Console
+
+    terminal = stream.isatty()
+    return Console(file=stream, highlight=False, markup=False, width=None if terminal else 100)

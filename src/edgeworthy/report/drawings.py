@@ -1,0 +1,170 @@
+"""Pictures with their classes and scores drawn in, one by one or together on a sheet."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgeworthy.errors import ImageError, OptionError, TargetError
+from edgeworthy.images import open_picture
+from edgeworthy.model import refuse_existing
+from edgeworthy.report.predictions import printable
+from edgeworthy.results import Prediction, Unreadable
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from PIL.ImageDraw import ImageDraw
+    from PIL.ImageFont import FreeTypeFont, ImageFont
+
+SHEET_HOLDS = 60
+
+_TILE_PX = (320, 240)
+_SHEET_COLUMNS = 3
+_LARGEST_SIDE_PX = 1600
+_INK, _PAPER, _BAR = (20, 20, 20), (255, 255, 255), (64, 132, 214)
+
+
+class Drawings:
+    """Pictures that are written with their scores, as predictions come in.
+
+    Args:
+        paths: of all pictures, in the order of the predictions.
+        folder: for a JPEG a picture, or None.
+        sheet: the contact sheet's file, or None.
+        force: overwrite what is there.
+
+    Raises:
+        TargetError: at once, where something is there or cannot be.
+        OptionError: where the sheet's name is no picture's.
+    """
+
+    def __init__(
+        self, paths: Sequence[Path], *, folder: Path | None, sheet: Path | None, force: bool
+    ) -> None:
+        self._folder, self._sheet = folder, sheet
+        self._targets = _annotated_names(paths, folder) if folder else []
+        self._shown: list[tuple[Image, Prediction]] = []
+        self._position = 0
+        if sheet and sheet.suffix.lower() not in {".png", ".jpg", ".jpeg", ".webp"}:
+            raise OptionError(f"The sheet {sheet} is no picture's name.", hint="Name it sheet.png, say.")
+        for target in (*self._targets, *([sheet] if sheet else [])):
+            refuse_existing(target, force=force)
+        with _writing(folder or sheet or Path()):
+            if folder:
+                folder.mkdir(parents=True, exist_ok=True)
+            if sheet:
+                sheet.parent.mkdir(parents=True, exist_ok=True)
+
+    def add(self, result: Prediction | Unreadable) -> None:
+        """Draw the next result."""
+        position, self._position = self._position, self._position + 1
+        wanted = self._folder or (self._sheet and len(self._shown) < SHEET_HOLDS)
+        if not wanted or isinstance(result, Unreadable):
+            return
+        with contextlib.suppress(ImageError):  # gone since it was classified
+            picture = open_picture(result.path)
+            if self._folder:
+                with _writing(self._targets[position]):
+                    annotate(picture, result).save(self._targets[position], quality=90)
+            if self._sheet and len(self._shown) < SHEET_HOLDS:
+                picture.thumbnail((640, 640))
+                self._shown.append((picture, result))
+
+    def finish(self) -> None:
+        """Write the sheet."""
+        if self._sheet and self._shown:
+            with _writing(self._sheet):
+                contact_sheet(self._shown).save(self._sheet)
+
+
+@contextlib.contextmanager
+def _writing(target: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise TargetError(f"{target} cannot be written: {error.strerror or error}.") from error
+
+
+def _annotated_names(paths: Sequence[Path], folder: Path) -> list[Path]:
+    """A JPEG for each picture, named as it is, with a number where that name is taken."""
+    taken: set[str] = set()
+    targets = []
+    for path in paths:
+        name, number = path.stem, 1
+        while name.casefold() in taken:
+            number += 1
+            name = f"{path.stem}-{number}"
+        taken.add(name.casefold())
+        targets.append(folder / f"{name}.jpg")
+    return targets
+
+
+def annotate(picture: Image, prediction: Prediction) -> Image:
+    """The picture, at most 1600 px wide and high, with its classes and scores below it; RGB."""
+    from PIL import Image, ImageDraw
+
+    shown = picture.convert("RGB")
+    shown.thumbnail((_LARGEST_SIDE_PX, _LARGEST_SIDE_PX))
+    size = max(12, min(36, shown.width // 24))
+    line = math.ceil(size * 1.5)
+    width = max(shown.width, 200)
+    canvas = Image.new("RGB", (width, shown.height + line * len(prediction.scores) + size // 2), _PAPER)
+    canvas.paste(shown, ((width - shown.width) // 2, 0))
+    _draw_scores(ImageDraw.Draw(canvas), prediction, (0, shown.height + size // 4), width, size)
+    return canvas
+
+
+def contact_sheet(pictures: Sequence[tuple[Image, Prediction]]) -> Image:
+    """All pictures on one page, three in a row, each with its name, classes and scores; RGB."""
+    from PIL import Image, ImageDraw
+
+    size, gap = 14, 16
+    line = math.ceil(size * 1.5)
+    rows_of_text = 1 + max((len(prediction.scores) for _, prediction in pictures), default=0)
+    tile = (_TILE_PX[0], _TILE_PX[1] + line * rows_of_text)
+    columns = max(1, min(_SHEET_COLUMNS, len(pictures)))
+    rows = math.ceil(len(pictures) / columns)
+    page = Image.new("RGB", (gap + columns * (tile[0] + gap), gap + rows * (tile[1] + gap)), _PAPER)
+    draw = ImageDraw.Draw(page)
+    for position, (picture, prediction) in enumerate(pictures):
+        row, column = divmod(position, columns)
+        left, top = gap + column * (tile[0] + gap), gap + row * (tile[1] + gap)
+        shown = picture.convert("RGB")
+        shown.thumbnail(_TILE_PX)
+        page.paste(shown, (left + (_TILE_PX[0] - shown.width) // 2, top + _TILE_PX[1] - shown.height))
+        name = _fitted(draw, Path(prediction.path).name, _font(size), tile[0])
+        draw.text((left, top + _TILE_PX[1] + 2), name, fill=_INK, font=_font(size))
+        _draw_scores(draw, prediction, (left, top + _TILE_PX[1] + line), tile[0], size)
+    return page
+
+
+def _draw_scores(
+    draw: ImageDraw, prediction: Prediction, corner: tuple[int, int], width: int, size: int
+) -> None:
+    left, top = corner
+    font, line = _font(size), math.ceil(size * 1.5)
+    figures = math.ceil(font.getlength("0.0000 "))
+    for position, score in enumerate(prediction.scores):
+        y = top + position * line
+        bar = round((width - 8) * min(1.0, max(0.0, score.probability)))
+        draw.rectangle((left + 4, y + line - 5, left + 4 + bar, y + line - 3), fill=_BAR)
+        draw.text((left + 4, y), f"{score.probability:.4f}", fill=_INK, font=font)
+        name = _fitted(draw, printable(score.name), font, width - figures - 8)
+        draw.text((left + 4 + figures, y), name, fill=_INK, font=font)
+
+
+def _fitted(draw: ImageDraw, text: str, font: FreeTypeFont | ImageFont, width: int) -> str:
+    if draw.textlength(text, font=font) <= width:
+        return text
+    while text and draw.textlength(text + "…", font=font) > width:
+        text = text[:-1]
+    return text + "…"
+
+
+def _font(size: int) -> FreeTypeFont | ImageFont:
+    from PIL import ImageFont
+
+    return ImageFont.load_default(size)

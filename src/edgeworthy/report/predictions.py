@@ -1,0 +1,33 @@
+"""Predictions as lines of text."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from edgeworthy.results import Prediction, Unreadable
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+_BAR_CHARACTERS = 20
+
+
+def render_prediction(result: Prediction | Unreadable) -> Text:
+    """The picture's path, and a line for each of its classes."""
+    from rich.text import Text
+
+    text = Text(result.path, "bold")
+    if isinstance(result, Unreadable):
+        text.append(f"\n  {result.message}", "red")
+        return text
+    for score in result.scores:
+        filled = round(_BAR_CHARACTERS * min(1.0, max(0.0, score.probability)))
+        text.append(f"\n  {score.probability:6.4f} ")
+        text.append("█" * filled + " " * (_BAR_CHARACTERS - filled), "blue")
+        text.append(f" {printable(score.name)}")
+    return text
+
+
+def printable(name: str) -> str:
+    """A class name without characters that would steer a terminal."""
+    return "".join(character if character.isprintable() else "\ufffd" for character in name)
