@@ -1,0 +1,150 @@
+"""Whole-process time and peak memory: `edgeworthy export` against the platform guide's method.
+
+Both read the same weights from a hub cache that this script makes (random ones, made sensitive: no hub
+is asked), and end with a file on disk. Ours includes the rules and the proof. Times and memory come
+from separate runs: watching a process tree slows it down.
+
+    python benchmarks/export_vs_guide.py [--runs 5] [--json FILE]
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+HERE = Path(__file__).parent
+MODELS = ("resnet18.a1_in1k", "tf_efficientnet_lite0.in1k")
+TARGET_RATIO = 0.85
+
+
+def fill_cache(home: Path, name: str) -> None:
+    """Weights for one model where huggingface_hub looks for them."""
+    from edgeworthy.sources.torchvision_shim import mend_torchvision
+
+    mend_torchvision()
+    import timm
+    import torch
+    from safetensors.torch import save_file
+
+    from edgeworthy.sources.untrained import make_sensitive
+
+    torch.manual_seed(1)
+    model = timm.create_model(name, pretrained=False)
+    make_sensitive(model, model.pretrained_cfg["input_size"])
+    repository = home / "hub" / f"models--timm--{name}"
+    snapshot = repository / "snapshots" / "0"
+    snapshot.mkdir(parents=True)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("0")
+    save_file(model.state_dict(), snapshot / "model.safetensors")
+
+
+def commands(name: str, folder: Path) -> dict[str, list[str]]:
+    """Both methods as command lines."""
+    ours = ["-m", "edgeworthy", "export", f"timm:{name}", "--force", "-o", str(folder / "ours.onnx")]
+    theirs = [str(HERE / "guide_export.py"), name, str(folder / "theirs.onnx")]
+    return {"edgeworthy": [sys.executable, *ours], "guide": [sys.executable, *theirs]}
+
+
+def timed(command: list[str], environment: dict[str, str]) -> float:
+    """Seconds of one run."""
+    started = time.perf_counter()
+    subprocess.run(command, env=environment, check=True, capture_output=True)
+    return time.perf_counter() - started
+
+
+def peak_bytes(command: list[str], environment: dict[str, str]) -> int:
+    """Most memory that the process and its descendants hold at one time; shared pages are counted once."""
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    peak = 0
+    while process.poll() is None:
+        peak = max(peak, sum(map(proportional_bytes, tree(process.pid))))
+        time.sleep(0.02)
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command)
+    return peak
+
+
+def tree(pid: int) -> list[int]:
+    """A process and its descendants."""
+    found, waiting = [], [pid]
+    while waiting:
+        found.append(waiting.pop())
+        for children in Path(f"/proc/{found[-1]}/task").glob("*/children"):
+            try:
+                waiting += map(int, children.read_text().split())
+            except OSError:
+                continue
+    return found
+
+
+def proportional_bytes(pid: int) -> int:
+    """Resident memory, pages that n processes share counted as one n-th each."""
+    try:
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return 1024 * int(line.split()[1])
+    except OSError:
+        pass
+    return 0
+
+
+def measure(name: str, runs: int, environment: dict[str, str], folder: Path) -> dict[str, float]:
+    """Medians of both methods for one model, in turns."""
+    both = commands(name, folder)
+    seconds: dict[str, list[float]] = {method: [] for method in both}
+    peaks: dict[str, list[int]] = {method: [] for method in both}
+    for method, command in both.items():
+        timed(command, environment)  # fills the disk's cache
+        peaks[method] += [peak_bytes(command, environment) for _ in range(2)]
+    for turn in range(runs):
+        for method in sorted(both, reverse=bool(turn % 2)):
+            seconds[method].append(timed(both[method], environment))
+    ours, theirs = (statistics.median(seconds[method]) for method in both)
+    pairs = [a / b for a, b in zip(seconds["edgeworthy"], seconds["guide"], strict=True)]
+    return {
+        "model": name,
+        "edgeworthy_s": round(ours, 2),
+        "guide_s": round(theirs, 2),
+        "time_ratio": round(ours / theirs, 3),
+        "time_ratio_pairs": [round(min(pairs), 3), round(max(pairs), 3)],
+        "edgeworthy_mb": round(max(peaks["edgeworthy"]) / 1e6),
+        "guide_mb": round(max(peaks["guide"]) / 1e6),
+        "memory_ratio": round(max(peaks["edgeworthy"]) / max(peaks["guide"]), 3),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--runs", type=int, default=5, help="timed runs of each method (default 5)")
+    parser.add_argument("--models", nargs="+", default=MODELS)
+    parser.add_argument("--json", type=Path, help="write the figures here as well")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        environment = {**os.environ, "HF_HOME": str(folder), "HF_HUB_OFFLINE": "1"}
+        results = []
+        for name in options.models:
+            fill_cache(folder, name)
+            results.append(measure(name, options.runs, environment, folder))
+    print(f"{'model':<28}{'time, s':>18}{'ratio':>8}{'(pairs)':>18}{'peak, MB':>16}{'ratio':>8}")
+    for row in results:
+        low, high = row["time_ratio_pairs"]
+        print(
+            f"{row['model']:<28}{row['edgeworthy_s']:>8} / {row['guide_s']:<7}{row['time_ratio']:>8}"
+            f"{f'{low}..{high}':>18}{row['edgeworthy_mb']:>8} / {row['guide_mb']:<5}{row['memory_ratio']:>8}"
+        )
+    print(f"edgeworthy / guide, medians of {options.runs}; target: time {TARGET_RATIO}, memory 1.0")
+    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores")
+    if options.json:
+        options.json.write_text(json.dumps(results, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
