@@ -29,9 +29,10 @@ def rules() -> Iterator[str]:
     yield from ("# Rules", "", NOTE, "")
     yield (
         "What `edgeworthy check` looks for. An **error** means that the platform refuses the file, "
-        "recognises nothing or shows wrong results; a **warning**, that it works in places or is likely a mistake; an "
-        "**info**, that one target alone may dislike it. A rule passes, finds something, or is skipped with "
-        "its reason, which never counts as passed. The rows are those of [contract.md](contract.md)."
+        "recognises nothing or shows wrong results; a **warning**, that it works in places or is likely "
+        "a mistake; an **info**, that one target alone may dislike it. A rule passes, finds something, or "
+        "is skipped with its reason, which never counts as passed. The rows are those of "
+        "[contract.md](contract.md)."
     )
     for family, title in FAMILIES.items():
         yield from ("", f"## {title}", "", "| code | name | severity | rows |", "|---|---|---|---|")

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from edgeworthy import native
 from edgeworthy._version import __version__
-from edgeworthy.contract import Contract, Normalization
+from edgeworthy.contract import Contract
 from edgeworthy.errors import MissingExtraError, ParityError, SimplifyError
 from edgeworthy.evidence import Activation, Evidence
 from edgeworthy.frames import Frame
@@ -23,7 +23,7 @@ from edgeworthy.model import Draft, Written, read, to_bytes
 from edgeworthy.parity import verify
 from edgeworthy.probes import Probe, standard_probes
 from edgeworthy.results import Parity
-from edgeworthy.runtime import Session
+from edgeworthy.runtime import Session, facts_of
 from edgeworthy.sandbox import Sandbox
 from edgeworthy.settling import ExportOptions, Settled, contract_for
 from edgeworthy.sources.base import TrainedModel
@@ -105,7 +105,9 @@ class Conversion:
         ).eval()
         exporter = TorchScriptExporter(allow_branch=self._options.allow_traced_branch)
         self._exporter = exporter.name
-        picture = torch.from_numpy(self._feed(len(self.probes) // 2))
+        normalization = self.contract.normalization or self._settled.normalization
+        middle = self.probes[len(self.probes) // 2].pixels
+        picture = torch.from_numpy(normalise(middle, normalization, self._options.layout))
         with traceable(self._module):
             exporter.trace(classifier, picture, self.contract, self._raw)
         give_back()
@@ -207,7 +209,11 @@ class Conversion:
         return to_bytes(model)
 
     def _parity(self, session: Session) -> Parity:
-        candidate = np.concatenate([session.scores(self._feed(i)) for i in range(len(self.probes))])
+        """Ask the file as the platform would: normalised and laid out as the file itself says."""
+        facts = facts_of(session)
+        normalization = facts.normalization or self._settled.normalization
+        feeds = (normalise(probe.pixels, normalization, facts.layout) for probe in self.probes)
+        candidate = np.concatenate([session.scores(feed) for feed in feeds])
         return verify(
             probes=[probe.name for probe in self.probes],
             reference=self._reference,
@@ -217,13 +223,6 @@ class Conversion:
             in_float64=lambda probe: self.original.in_float64(self._pictures[probe], self.activation),
             atol=self._options.atol,
         )
-
-    def _feed(self, index: int) -> npt.NDArray[np.float32]:
-        """A probe as the file takes it."""
-        normalization = self._settled.normalization
-        if self._options.normalization_in == "graph":
-            normalization = Normalization.identity(self.contract.channels)
-        return normalise(self.probes[index].pixels, normalization, self._options.layout)
 
 
 def _probes(settled: Settled, options: ExportOptions) -> list[Probe]:

@@ -136,11 +136,14 @@ def tensor_shape(value: Any) -> tuple[int | str, ...] | None:
 
 
 def dtype_name(value: Any) -> str:
-    """Element type of a ValueInfoProto in lower case, `float` for float32; "?" for no tensor."""
+    """Element type of a ValueInfoProto as numpy names it, such as `float32`; "?" for no tensor."""
     from onnx import TensorProto
 
     code = value.type.tensor_type.elem_type
-    return TensorProto.DataType.Name(code).lower() if code in TensorProto.DataType.values() else "?"
+    if code not in TensorProto.DataType.values():
+        return "?"
+    name: str = TensorProto.DataType.Name(code).lower()
+    return {"float": "float32", "double": "float64"}.get(name, name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -57,6 +57,13 @@ class LazyGroup(click.Group):
             ctx.fail(f"No such command {args[0]!r}.{hint}")
         return super().resolve_command(ctx, args)
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """As click does, but a reader that has gone away is no failure."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            return _reader_gone()
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """From the table, without importing any of them."""
         with formatter.section("Commands"):
@@ -102,11 +109,17 @@ def _run(words: list[str]) -> int:
         status_console().print("interrupted", style="red")
         code = 130
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the exit would complain again
+        code = _reader_gone()
     except Exception as error:
         _tell(_unforeseen(error))
         code = 2
     return code
+
+
+def _reader_gone() -> int:
+    """Point stdout at nothing, or Python would complain again when it exits."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
 
 
 def _call(words: list[str]) -> int:

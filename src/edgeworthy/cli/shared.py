@@ -96,5 +96,11 @@ def plain(value: Any) -> Any:
 def _console(stream: Any) -> Console:
     from rich.console import Console
 
+    class PlainConsole(Console):
+        """Leaves a reader that went away to the program; rich would exit with 1."""
+
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError
+
     terminal = stream.isatty()
-    return Console(file=stream, highlight=False, markup=False, width=None if terminal else 100)
+    return PlainConsole(file=stream, highlight=False, markup=False, width=None if terminal else 100)

@@ -23,6 +23,7 @@ SHEET_HOLDS = 60
 
 _TILE_PX = (320, 240)
 _SHEET_COLUMNS = 3
+_LINE = 1.8  # height of a line of text with its bar, in sizes of the font
 _LARGEST_SIDE_PX = 1600
 _INK, _PAPER, _BAR = (20, 20, 20), (255, 255, 255), (64, 132, 214)
 
@@ -109,7 +110,7 @@ def annotate(picture: Image, prediction: Prediction) -> Image:
     shown = picture.convert("RGB")
     shown.thumbnail((_LARGEST_SIDE_PX, _LARGEST_SIDE_PX))
     size = max(12, min(36, shown.width // 24))
-    line = math.ceil(size * 1.5)
+    line = math.ceil(size * _LINE)
     width = max(shown.width, 200)
     canvas = Image.new("RGB", (width, shown.height + line * len(prediction.scores) + size // 2), _PAPER)
     canvas.paste(shown, ((width - shown.width) // 2, 0))
@@ -122,7 +123,7 @@ def contact_sheet(pictures: Sequence[tuple[Image, Prediction]]) -> Image:
     from PIL import Image, ImageDraw
 
     size, gap = 14, 16
-    line = math.ceil(size * 1.5)
+    line = math.ceil(size * _LINE)
     rows_of_text = 1 + max((len(prediction.scores) for _, prediction in pictures), default=0)
     tile = (_TILE_PX[0], _TILE_PX[1] + line * rows_of_text)
     columns = max(1, min(_SHEET_COLUMNS, len(pictures)))
@@ -145,8 +146,8 @@ def _draw_scores(
     draw: ImageDraw, prediction: Prediction, corner: tuple[int, int], width: int, size: int
 ) -> None:
     left, top = corner
-    font, line = _font(size), math.ceil(size * 1.5)
-    figures = math.ceil(font.getlength("0.0000 "))
+    font, line = _font(size), math.ceil(size * _LINE)
+    figures = math.ceil(font.getlength("0.0000")) + 8
     for position, score in enumerate(prediction.scores):
         y = top + position * line
         bar = round((width - 8) * min(1.0, max(0.0, score.probability)))

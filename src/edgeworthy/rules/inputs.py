@@ -62,8 +62,8 @@ def input_dtype(subject: Subject) -> Findings:
 
     The platform has no code for float16, and its reference runtime ends the process on one.
     """
-    if subject.picture.dtype != "float":
-        yield f"The input's type is {subject.picture.dtype}, expected is float (float32).", "input"
+    if subject.picture.dtype != "float32":
+        yield f"The input's type is {subject.picture.dtype}, expected is float32.", "input"
 
 
 @rule("EW205", "input-rank", "error", 7)
@@ -150,7 +150,7 @@ def optional_input(subject: Subject) -> Findings:
 
     They are float32 [1] for the sensitivity, and BOOL [height, width] for the mask.
     """
-    expected = {NMS_INPUT: ("float", 1), MASK_INPUT: ("bool", 2)}
+    expected = {NMS_INPUT: ("float32", 1), MASK_INPUT: ("bool", 2)}
     for value in subject.inputs:
         if value.name in expected and (value.dtype, len(value.sizes)) != expected[value.name]:
             dtype, rank = expected[value.name]

@@ -149,8 +149,8 @@ def scores_dtype(subject: Subject) -> Findings:
 
     The platform has no code for float16.
     """
-    if subject.scores.dtype != "float":
-        yield f"The scores' type is {subject.scores.dtype}, expected is float (float32).", "output"
+    if subject.scores.dtype != "float32":
+        yield f"The scores' type is {subject.scores.dtype}, expected is float32.", "output"
 
 
 @rule("EW312", "scores-shape", "error", 13)

@@ -96,7 +96,7 @@ def _read_pickle(path: Path, trust_pickle: bool) -> Any:
         if trust_pickle or not runs_code:
             raise CheckpointError(f"{path.name} is no checkpoint: {first_line(error)}") from error
         raise UntrustedPickleError(
-            f"{path.name} holds more than weights, and loading it would run code: {_blocked(error)}.",
+            f"{path.name} cannot be loaded without letting it run code: {_blocked(error)}.",
             hint="If you made the file yourself, or trust who did, add --trust-pickle.",
         ) from error
     except Exception as error:  # a cut-off archive raises almost anything

@@ -1,0 +1,303 @@
+"""The program as a person or a script meets it: output, exit codes, and what it leaves behind."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from edgeworthy.cli import main
+from edgeworthy.cli.app import COMMANDS
+from tests.factory import classifier_file
+
+MODEL = "tests.models:tiny"
+SETTLED = [
+    "--classes", "cats.txt", "--input-size", "3", "20", "28",
+    "--mean", "0.485,0.456,0.406", "--std", "0.229,0.224,0.225",
+]  # fmt: skip
+BOTH = [*SETTLED, "--embed-normalization", "--no-normalization"]
+
+
+@pytest.fixture
+def run(capsys, tmp_path, monkeypatch):
+    """Call the program in a folder of its own; gives exit code, stdout and stderr."""
+    monkeypatch.syspath_prepend(Path.cwd())
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cats.txt").write_text("cat\ndog\nhorse\nbird\n")
+    before = signal.getsignal(signal.SIGTERM)
+
+    def call(*words):
+        with pytest.raises(SystemExit) as ended:
+            main([str(word) for word in words])
+        captured = capsys.readouterr()
+        return ended.value.code, captured.out, captured.err
+
+    yield call
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name in ("red", "blue"):
+        Image.new("RGB", (40, 30), name).save(folder / f"{name}.png")
+    return folder
+
+
+def test_export_shows_a_ladder_a_table_and_what_to_do_next(run, tmp_path):
+    code, out, err = run("export", MODEL, *SETTLED, "-o", "m.onnx")
+    assert code == 0
+    stages = re.findall(r"✓ (\w+)", err)
+    assert stages == ["Load", "Try", "Trace", "Ask", "Simplify", "Stamp", "Prove", "Record", "Check"]
+    for expected in (
+        "image-",
+        "4: cat, dog, horse, bird",
+        "opset 16, IR 8",
+        "Proof",
+        "edgeworthy check m.onnx",
+    ):
+        assert expected in out
+    assert "\x1b" not in out + err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cats.txt", "m.onnx"]
+
+
+def test_export_as_json(run):
+    code, out, _ = run("export", MODEL, *SETTLED, "-o", "m.onnx", "--json")
+    artefact = json.loads(out)
+    assert code == 0
+    assert artefact["parity"]["verdict"] == "same"
+    assert artefact["contract"]["class_names"]["names"] == ["cat", "dog", "horse", "bird"]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["export", MODEL, *SETTLED, "--opset", "18", "-o", "m.onnx"], 2, "12<=x<=17"),
+        (["export", MODEL, *SETTLED, "--mean", "a,b", "-o", "m.onnx"], 2, "not a list of numbers"),
+        (["export", MODEL, *SETTLED, "--mean", "nan", "-o", "m.onnx"], 2, "not a list of numbers"),
+        (["export", MODEL, *SETTLED, "--atol", "nan", "-o", "m.onnx"], 2, "tolerance nan"),
+        (["export", MODEL, *SETTLED, "--classes", "absent.txt", "-o", "m.onnx"], 2, "cannot be read"),
+        (["export", MODEL, "--classes", "cats.txt", "-o", "m.onnx"], 2, "--input-size"),
+        (["export", MODEL, *SETTLED, "-o", "absent/m.onnx"], 2, "does not exist"),
+        (["export", MODEL, *SETTLED, "--samples", "absent", "-o", "m.onnx"], 2, "absent"),
+        (["export", MODEL, *SETTLED], 2, "--output"),
+        (["export", "tests.models:Features", *SETTLED, "-o", "m.onnx"], 1, "expected [1, classes]"),
+        (["export", "tests.models:Branching", *SETTLED, "-o", "m.onnx"], 1, "--allow-traced-branch"),
+        (["export", "timm:resnet81", "-o", "m.onnx"], 2, "Did you mean"),
+        (["export", MODEL, *BOTH, "-o", "m.onnx"], 2, "exclude each other"),
+        (["chekc", "m.onnx"], 2, "Did you mean 'check'"),
+        (["check"], 2, "Missing argument"),
+        (["check", "absent.onnx"], 2, "cannot be read"),
+        (["check", "cats.txt"], 2, "not an ONNX model"),
+        (["inspect", "cats.txt"], 2, "not an ONNX model"),
+        (["predict", "cats.txt", "photos"], 2, "refuses cats.txt"),
+    ],
+)  # fmt: skip
+def test_a_bad_call_ends_in_one_sentence_and_leaves_nothing(run, tmp_path, words, code, message):
+    ended, out, err = run(*words)
+    assert ended == code
+    assert message in err
+    assert "Traceback" not in err
+    assert "✓ Check" not in err
+    assert out == ""
+    assert [path.name for path in tmp_path.iterdir()] == ["cats.txt"]
+
+
+def test_check_says_what_is_wrong_and_why(run, tmp_path):
+    classifier_file(tmp_path / "good.onnx")
+    classifier_file(tmp_path / "warned.onnx", normalization=None)
+    classifier_file(tmp_path / "bad.onnx", activation="")
+    assert run("check", "good.onnx")[0] == 0
+    assert run("check", "warned.onnx")[0] == 0
+    assert run("check", "warned.onnx", "--strict")[0] == 1
+    assert run("check", "warned.onnx", "--strict", "--ignore", "EW401")[0] == 0
+    code, out, _ = run("check", "good.onnx", "bad.onnx")
+    assert code == 1
+    assert "EW501 not-probabilities" in out
+    assert "softmax was forgotten" in " ".join(out.split())
+    code, _, err = run("check", "good.onnx", "cats.txt", "bad.onnx")
+    assert code == 2
+    assert "cats.txt" in err
+
+
+def test_check_as_json_has_every_rule_once(run, tmp_path):
+    from edgeworthy.rules import RULES
+
+    classifier_file(tmp_path / "bad.onnx", activation="")
+    code, out, _ = run("check", "bad.onnx", "absent.onnx", "--json")
+    bad, absent = json.loads(out)
+    assert code == 2
+    found = [finding["code"] for finding in bad["findings"]]
+    codes = found + bad["passed"] + [skipped["code"] for skipped in bad["skipped"]]
+    assert sorted(codes) == [rule.code for rule in RULES]
+    assert bad["findings"][0].keys() == {"code", "name", "severity", "message", "where", "why"}
+    assert "cannot be read" in absent["error"]
+
+
+def test_check_selects_rules(run, tmp_path):
+    classifier_file(tmp_path / "bad.onnx", activation="", normalization=None)
+    _, out, _ = run("check", "bad.onnx", "--select", "EW4,EW501", "--json")
+    (report,) = json.loads(out)
+    assert {finding["code"] for finding in report["findings"]} == {"EW401", "EW501"}
+    assert run("check", "bad.onnx", "--select", "EW3")[0] == 0
+    code, _, err = run("check", "bad.onnx", "--select", "EW999")
+    assert code == 2
+    assert "No rule has the code 'EW999'" in err
+
+
+def test_predict_lists_classes_and_says_how_it_framed(run, tmp_path, pictures):
+    classifier_file(tmp_path / "m.onnx")
+    code, out, _ = run("predict", "m.onnx", "photos", "-k", "2")
+    assert code == 0
+    assert out.startswith("Frame: letterbox to 12x16, bilinear (the platform's default)")
+    assert re.findall(r"^photos/\w+\.png$", out, re.MULTILINE) == ["photos/blue.png", "photos/red.png"]
+    assert len(re.findall(r"^  0\.\d{4} ", out, re.MULTILINE)) == 4
+
+
+def test_predict_as_json_lines_goes_on_after_a_bad_picture(run, tmp_path, pictures):
+    classifier_file(tmp_path / "m.onnx")
+    (pictures / "broken.png").write_text("no picture")
+    code, out, _ = run("predict", "m.onnx", "photos", "--json", "--frame", "stretch")
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert code == 1
+    assert [row["path"] for row in rows] == ["photos/blue.png", "photos/broken.png", "photos/red.png"]
+    assert rows[0]["frame"] == "stretch"
+    assert set(rows[0]["scores"][0]) == {"class_id", "name", "probability"}
+    assert "no picture" in rows[1]["error"]
+
+
+def test_predict_draws(run, tmp_path, pictures):
+    classifier_file(tmp_path / "m.onnx")
+    words = ("predict", "m.onnx", "photos/*.png", "--annotate", "drawn", "--sheet", "sheet.png")
+    assert run(*words)[0] == 0
+    assert sorted(path.name for path in (tmp_path / "drawn").iterdir()) == ["blue.jpg", "red.jpg"]
+    assert (tmp_path / "sheet.png").exists()
+    code, _, err = run(*words)
+    assert code == 2
+    assert "--force" in err
+    assert run(*words, "--force")[0] == 0
+
+
+def test_predict_takes_the_normalisation_that_a_file_lacks(run, tmp_path, pictures):
+    classifier_file(tmp_path / "m.onnx", normalization=None)
+    code, _, err = run("predict", "m.onnx", "photos")
+    assert code == 2
+    assert "--mean" in err
+    values = ("--mean", "0.5,0.5,0.5", "--std", "0.5,0.5,0.5")
+    assert run("predict", "m.onnx", "photos", *values)[0] == 0
+    assert run("predict", "m.onnx", "photos", *values[:2])[0] == 2
+    assert run("predict", "m.onnx", "photos", "--mean", "0", "--std", "1")[0] == 2
+
+
+def test_inspect_as_json(run, tmp_path):
+    classifier_file(tmp_path / "m.onnx")
+    code, out, _ = run("inspect", "m.onnx", "--json")
+    assert code == 0
+    assert json.loads(out)["class_names"] == ["cat", "dog", "horse"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_examples(run, command):
+    code, out, _ = run(command, "--help")
+    assert code == 0
+    assert f"Examples:\n    edgeworthy {command}" in out
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_prints_a_script(run, shell):
+    code, out, _ = run("completion", shell)
+    assert code == 0
+    assert "_EDGEWORTHY_COMPLETE" in out
+
+
+def test_completion_completes():
+    environment = os.environ | {
+        "_EDGEWORTHY_COMPLETE": "bash_complete", "COMP_WORDS": "edgeworthy che", "COMP_CWORD": "1",
+    }  # fmt: skip
+    done = program(environment=environment)
+    assert done.stdout.strip() == "plain,check"
+
+
+def program(*words, environment=None):
+    command = [sys.executable, "-m", "edgeworthy", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+
+
+def test_an_export_in_a_process_of_its_own_prints_nothing_of_the_libraries(tmp_path):
+    target = tmp_path / "m.onnx"
+    environment = os.environ | {"PYTHONWARNINGS": "default"}
+    done = program(
+        "export",
+        "timm:test_vit",
+        "--untrained",
+        "--classes",
+        "imagenet-1k",
+        "-o",
+        target,
+        environment=environment,
+    )
+    assert done.returncode == 0, done.stderr
+    assert all(line.startswith("✓") for line in done.stderr.splitlines()), done.stderr
+    assert "weights are random" in done.stdout
+    assert json.loads(program("inspect", target, "--json").stdout)["evidence"]["untrained"] == "true"
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)]
+)
+def test_an_interrupted_export_leaves_no_target(tmp_path, number, code):
+    target = tmp_path / "m.onnx"
+    words = ["export", "timm:test_vit", "--untrained", "--classes", "imagenet-1k", "-o", str(target)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "edgeworthy", *words],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        assert process.stderr
+        for line in process.stderr:
+            if "Trace" in line:
+                break
+        process.send_signal(number)
+        process.wait(timeout=60)
+    assert process.returncode == code
+    assert not target.exists()
+    if number != signal.SIGKILL:
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_a_closed_pipe_is_no_error(tmp_path, pictures):
+    model = classifier_file(tmp_path / "m.onnx")
+    words = ["predict", str(model), *[str(pictures)] * 300]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "edgeworthy", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    with process:
+        assert process.stdout
+        assert process.stderr
+        process.stdout.readline()
+        process.stdout.close()
+        errors = process.stderr.read()
+    assert process.returncode == 0
+    assert errors == b""
+
+
+def test_the_program_starts_quickly_because_it_loads_little():
+    code = (
+        "import sys; from edgeworthy.cli.app import app\n"
+        "heavy = {'numpy', 'onnx', 'onnxruntime', 'torch', 'PIL', 'rich'} & set(sys.modules)\n"
+        "print(sorted(heavy))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+    started = time.perf_counter()
+    assert program("--version").stdout.startswith("edgeworthy, version ")
+    assert time.perf_counter() - started < 20

@@ -1,0 +1,153 @@
+"""The proof catches what goes wrong between a model and its graph; here it goes wrong on purpose.
+
+A fault is planted in what is traced, while the original stays sound. The models are untrained ones,
+so this also shows that their weights are made sensitive enough to prove something.
+"""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+import edgeworthy
+from edgeworthy.contract import Normalization
+from edgeworthy.errors import NotConformantError, ParityError
+from edgeworthy.exporting.tracing import TorchScriptExporter
+from edgeworthy.sources import untrained
+from tests.models import OPTIONS, Tiny
+
+CLASSES = [f"class {i}" for i in range(1000)]
+
+
+@pytest.fixture
+def plant(monkeypatch):
+    """Change the module that is traced, and only that."""
+    trace = TorchScriptExporter.trace
+
+    def arrange(change):
+        def faulty(self, classifier, *arguments):
+            changed = copy.deepcopy(classifier)
+            with torch.no_grad():
+                assert change(changed), "the fault found no place"
+            trace(self, changed, *arguments)
+
+        monkeypatch.setattr(TorchScriptExporter, "trace", faulty)
+
+    return arrange
+
+
+def gelu_by_tanh(classifier):
+    found = [
+        (parent, name)
+        for parent in classifier.modules()
+        for name, part in parent.named_children()
+        if type(part).__name__ == "GELU"  # timm has one of its own
+    ]
+    for parent, name in found:
+        setattr(parent, name, nn.GELU(approximate="tanh"))
+    return found
+
+
+class Shifted(nn.Module):
+    """A convolution whose padding is one pixel off."""
+
+    def __init__(self, conv):
+        super().__init__()
+        self.conv = conv
+        self.pads = conv.padding
+        conv.padding = (0, 0)
+
+    def forward(self, image):
+        high, wide = self.pads
+        return self.conv(nn.functional.pad(image, (wide + 1, wide - 1, high, high)))
+
+
+def padding_off_by_one(classifier):
+    for parent in classifier.modules():
+        for name, part in parent.named_children():
+            if isinstance(part, nn.Conv2d) and max(part.padding) > 0:
+                setattr(parent, name, Shifted(part))
+                return True
+    return False
+
+
+def last_branch_dropped(classifier):
+    """The last residual branch of the last stage adds nothing."""
+    scales = [
+        part
+        for name, part in classifier.named_modules()
+        if name.endswith(("bn2", "bn3", "norm3")) and "layer" in name and hasattr(part, "weight")
+    ]
+    if scales:
+        scales[-1].weight.zero_()
+        scales[-1].bias.zero_()
+    return scales
+
+
+def mean_and_std_swapped(classifier):
+    classifier.mean, classifier.std = classifier.std, classifier.mean
+    return True
+
+
+@pytest.mark.parametrize(
+    ("source", "change", "options"),
+    [
+        ("timm:test_vit", gelu_by_tanh, {}),
+        ("timm:convnext_atto", gelu_by_tanh, {}),
+        ("timm:test_resnet", padding_off_by_one, {}),
+        ("timm:test_efficientnet", padding_off_by_one, {}),
+        ("timm:test_resnet", last_branch_dropped, {}),
+        ("timm:resnet10t", last_branch_dropped, {}),
+        ("timm:resnet10t", mean_and_std_swapped, {"normalization_in": "graph"}),
+    ],
+)
+def test_a_planted_fault_is_caught_in_an_untrained_model(tmp_path, plant, source, change, options):
+    plant(change)
+    with pytest.raises(ParityError, match="on the probe"):
+        edgeworthy.export(source, tmp_path / "m.onnx", untrained=True, classes=CLASSES, **options)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_planted_fault_is_caught_in_a_module(tmp_path, plant):
+    plant(gelu_by_tanh)
+    with pytest.raises(ParityError):
+        edgeworthy.export(Tiny(), tmp_path / "m.onnx", **OPTIONS)
+
+
+def test_sound_untrained_models_pass_and_their_predictions_move(tmp_path):
+    for source in ("timm:test_vit", "timm:test_resnet"):
+        artefact = edgeworthy.export(source, tmp_path / "m.onnx", untrained=True, classes=CLASSES, force=True)
+        assert artefact.parity.verdict == "same"
+        assert artefact.parity.spread > 0.1
+
+
+def test_without_being_made_sensitive_a_dropped_branch_would_pass(tmp_path, plant, monkeypatch):
+    """Why `--untrained` does more than draw random weights: timm starts residual branches at zero."""
+    monkeypatch.setattr("edgeworthy.exporter.make_sensitive", lambda module, size: None)
+    plant(last_branch_dropped)
+    artefact = edgeworthy.export("timm:resnet10t", tmp_path / "m.onnx", untrained=True, classes=CLASSES)
+    assert artefact.parity.verdict in {"same", "inconclusive"}
+
+
+def test_a_wrong_normalisation_in_the_file_is_caught(tmp_path, monkeypatch):
+    """The proof normalises as the file says, not as was meant."""
+    right = Normalization.to_doc_string
+
+    def swapped(self):
+        return right(Normalization(mean=self.std, std=self.mean))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Normalization, "to_doc_string", swapped)
+        with pytest.raises((ParityError, NotConformantError)) as caught:
+            edgeworthy.export(Tiny(), tmp_path / "m.onnx", **OPTIONS)
+    assert isinstance(caught.value, ParityError)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_making_sensitive_repeats(tmp_path):
+    first, second = Tiny(), Tiny()
+    for model in (first, second):
+        untrained.make_sensitive(model, (3, 20, 28))
+    for one, other in zip(first.state_dict().values(), second.state_dict().values(), strict=True):
+        assert torch.equal(one, other)

@@ -1,0 +1,102 @@
+"""A crash in native code becomes a value, and so do its time and memory."""
+
+import math
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from edgeworthy.sandbox import Sandbox
+
+
+def crash():
+    os.kill(os.getpid(), 11)
+
+
+def sleep(seconds):
+    time.sleep(seconds)
+
+
+def swallow(size):
+    return len(bytearray(size))
+
+
+def shout():
+    os.write(1, b'["done", "forged"]\n')
+    print('["done", "forged"]')
+    return "mine"
+
+
+def torch_is_there():
+    try:
+        import torch
+    except ImportError:
+        return False
+    return bool(torch)
+
+
+def fail(text):
+    raise ValueError(text)
+
+
+def call(sandbox, function, *args, **limits):
+    return sandbox.call(f"tests.test_sandbox:{function.__name__}", *args, **limits)
+
+
+@pytest.fixture(autouse=True)
+def importable(monkeypatch):
+    """The child does not search the working directory by itself."""
+    monkeypatch.setenv("PYTHONPATH", str(Path.cwd()))
+
+
+def test_a_result_is_a_value():
+    with Sandbox() as sandbox:
+        assert sandbox.call("math:gcd", 12, 18).value == math.gcd(12, 18)
+
+
+def test_what_is_raised_is_told():
+    with Sandbox() as sandbox:
+        outcome = call(sandbox, fail, "no such thing")
+    assert (outcome.status, outcome.message) == ("raised", "ValueError: no such thing")
+
+
+def test_after_a_crash_the_next_call_works():
+    with Sandbox() as sandbox:
+        outcome = call(sandbox, crash)
+        assert outcome.status == "crashed"
+        assert "signal 11" in outcome.message
+        assert call(sandbox, shout).value == "mine"
+
+
+def test_what_takes_too_long_is_ended():
+    with Sandbox() as sandbox:
+        started = time.perf_counter()
+        assert call(sandbox, sleep, 60, timeout_s=0.5).status == "timeout"
+        assert time.perf_counter() - started < 30
+        assert call(sandbox, shout).done
+
+
+def test_memory_is_limited():
+    with Sandbox(memory_bytes=1 << 30) as sandbox:
+        outcome = call(sandbox, swallow, 2 << 30)
+        assert (outcome.status, outcome.message) == ("raised", "it needs more memory than allowed")
+        assert call(sandbox, swallow, 1 << 20).value == 1 << 20
+
+
+def test_what_the_code_prints_is_no_answer():
+    with Sandbox() as sandbox:
+        assert call(sandbox, shout).value == "mine"
+
+
+def test_torch_is_kept_out():
+    """The simplifier would import it: 200 MB and two seconds for nothing."""
+    with Sandbox() as sandbox:
+        assert call(sandbox, torch_is_there).value is False
+
+
+def test_closing_ends_what_is_under_way():
+    with Sandbox() as sandbox:
+        future = sandbox.submit("tests.test_sandbox:sleep", 60)
+        time.sleep(0.5)
+    assert not future.result(timeout=20).done
