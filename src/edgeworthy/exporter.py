@@ -17,6 +17,7 @@ from edgeworthy.conversion import Conversion
 from edgeworthy.errors import MissingExtraError, NotConformantError, OptionError
 from edgeworthy.evidence import Evidence
 from edgeworthy.examination import Examination
+from edgeworthy.memory import collector_paused
 from edgeworthy.model import Draft, Written, digest, draft, metadata_bytes, metadata_of, parse, read_bytes
 from edgeworthy.results import Artefact, LintReport, Parity, Stage
 from edgeworthy.rules.container import cannot_be_simplified
@@ -74,7 +75,8 @@ def export(
         scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="edgeworthy-"))
         sandbox = stack.enter_context(Sandbox(preload="onnxsim"))
         with road.stage("load") as done:
-            trained = _load(source, request)
+            with collector_paused():
+                trained = _load(source, request)
             settled = settle(trained, chosen)
             if trained.untrained:
                 make_sensitive(trained.module, settled.input_size)

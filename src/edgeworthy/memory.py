@@ -1,9 +1,11 @@
-"""Memory that has been freed goes back to the system."""
+"""Python's and the C library's housekeeping, kept out of the way of large imports and models."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
+from collections.abc import Iterator
 
 
 def give_back() -> None:
@@ -13,3 +15,23 @@ def give_back() -> None:
     """
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
+@contextlib.contextmanager
+def collector_paused() -> Iterator[None]:
+    """Without the cycle collector, which walks over everything again and again while torch is imported.
+
+    It makes importing torch and timm a sixth slower, and finds next to nothing.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def spare_the_last_collection() -> None:
+    """Let the process end without walking over all that torch made: most of a second. Call it last."""
+    gc.freeze()

@@ -15,6 +15,7 @@ import click
 from edgeworthy._version import __version__
 from edgeworthy.cli.shared import examples, status_console
 from edgeworthy.errors import EdgeworthyError
+from edgeworthy.memory import spare_the_last_collection
 
 COMMANDS = {
     "export": "Turn a trained classifier into one ONNX file, proven to predict the same.",
@@ -89,7 +90,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the program and end the process with the command's exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     signal.signal(signal.SIGTERM, _terminated)
-    sys.exit(_run(words))
+    code = _run(words)
+    spare_the_last_collection()
+    sys.exit(code)
 
 
 def _run(words: list[str]) -> int:
