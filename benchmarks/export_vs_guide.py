@@ -102,11 +102,12 @@ def measure(name: str, runs: int, environment: dict[str, str], folder: Path) -> 
     peaks: dict[str, list[int]] = {method: [] for method in both}
     for method, command in both.items():
         timed(command, environment)  # fills the disk's cache
-        peaks[method] += [peak_bytes(command, environment) for _ in range(2)]
+        peaks[method] += [peak_bytes(command, environment) for _ in range(3)]
     for turn in range(runs):
         for method in sorted(both, reverse=bool(turn % 2)):
             seconds[method].append(timed(both[method], environment))
     ours, theirs = (statistics.median(seconds[method]) for method in both)
+    ours_peak, theirs_peak = (statistics.median(peaks[method]) for method in both)
     pairs = [a / b for a, b in zip(seconds["edgeworthy"], seconds["guide"], strict=True)]
     return {
         "model": name,
@@ -114,9 +115,9 @@ def measure(name: str, runs: int, environment: dict[str, str], folder: Path) -> 
         "guide_s": round(theirs, 2),
         "time_ratio": round(ours / theirs, 3),
         "time_ratio_pairs": [round(min(pairs), 3), round(max(pairs), 3)],
-        "edgeworthy_mb": round(max(peaks["edgeworthy"]) / 1e6),
-        "guide_mb": round(max(peaks["guide"]) / 1e6),
-        "memory_ratio": round(max(peaks["edgeworthy"]) / max(peaks["guide"]), 3),
+        "edgeworthy_mb": round(ours_peak / 1e6),
+        "guide_mb": round(theirs_peak / 1e6),
+        "memory_ratio": round(ours_peak / theirs_peak, 3),
     }
 
 

@@ -271,3 +271,107 @@ def test_results_are_frozen_and_stages_are_told_in_order(target):
     with pytest.raises(dataclasses.FrozenInstanceError):
         artefact.path = "other"
     assert artefact.contract.class_names.names == NAMES
+
+
+def stamped(edit, **changes):
+    """What stamping makes of a graph that an exporter left in some state."""
+    from edgeworthy.exporting.stamping import stamp
+    from tests.factory import classifier, contract_of
+
+    model = classifier()
+    edit(model)
+    stamp(model, dataclasses.replace(contract_of(), **changes))
+    return model
+
+
+def test_a_symbolic_batch_becomes_1():
+    """The TorchScript exporter leaves one on some outputs, named after an inner value."""
+
+    def symbolic(model):
+        for value in (model.graph.input[0], model.graph.output[0]):
+            value.type.tensor_type.shape.dim[0].dim_param = "Softmaxscores_dim_0"
+
+    model = stamped(symbolic)
+    shapes = [
+        [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+        for value in (model.graph.input[0], model.graph.output[0])
+    ]
+    assert shapes == [[1, 3, 12, 16], [1, 3]]
+
+
+def test_an_opset_that_was_not_asked_for_is_an_error():
+    """As torch's newer exporter gives it, with exit status 0."""
+
+    def newer(model):
+        model.opset_import[0].version = 18
+
+    with pytest.raises(errors.UnexportableError, match=r"came out at opset 18, asked for was 16.*--opset 18"):
+        stamped(newer)
+
+
+def test_other_inputs_than_the_contracts_are_an_error():
+    def second(model):
+        model.graph.input.append(onnx.helper.make_tensor_value_info("mask", onnx.TensorProto.FLOAT, [1]))
+
+    with pytest.raises(errors.NotConformantError, match="mask"):
+        stamped(second)
+
+
+def test_what_exporters_leave_behind_is_dropped():
+    def leave(model):
+        model.doc_string = "made in /home/me"
+        model.metadata_props.add(key="pytorch", value="/home/me/model.py")
+        model.graph.node[0].doc_string = "/home/me/model.py(3): forward"
+        model.graph.node[0].metadata_props.add(key="source", value="/home/me")
+        model.graph.value_info.append(
+            onnx.helper.make_tensor_value_info("pooled", onnx.TensorProto.FLOAT, ["batch", 3, 1, 1])
+        )
+
+    assert b"/home/me" not in stamped(leave).SerializeToString()
+
+
+@pytest.mark.parametrize("source", ["timm:test_vit", "timm:test_efficientnet"])
+def test_attention_of_timm_reaches_opset_12(target, source):
+    """Fused attention needs opset 14: it is switched off for the export, and on again afterwards."""
+    names = [f"class {i}" for i in range(1000)]
+    artefact = edgeworthy.export(source, target, untrained=True, classes=names, opset=12)
+    assert opset_of(onnx.load(target)) == 12
+    assert artefact.parity.verdict == "same"
+
+
+def test_fused_attention_is_on_again_afterwards(target):
+    import timm
+
+    model = timm.create_model("test_vit", num_classes=4)
+    before = [getattr(part, "fused_attn", None) for part in model.modules()]
+    export(model, target, input_size=None)
+    assert [getattr(part, "fused_attn", None) for part in model.modules()] == before
+    assert True in before
+
+
+def test_weights_that_an_exporter_could_merge_are_told_apart_in_untrained_models():
+    """Fresh BatchNorms are all alike, and then wiring one layer's weights to another proves nothing."""
+    import timm
+
+    from edgeworthy.sources.untrained import make_sensitive
+
+    model = timm.create_model("test_resnet")
+    make_sensitive(model, (3, 160, 160))
+    seen = [tensor.flatten().tolist() for tensor in model.state_dict().values() if tensor.numel() > 1]
+    assert len({tuple(values) for values in seen}) == len(seen)
+
+
+def test_a_gigantic_picture_among_the_samples_is_refused(target, tmp_path):
+    folder = tmp_path / "samples"
+    folder.mkdir()
+    (folder / "broken.jpg").write_text("no picture")
+    with pytest.raises(errors.ImageError, match=r"broken\.jpg"):
+        export(Tiny(), target, samples=folder)
+    assert not target.exists()
+
+
+def test_hostile_class_names_travel_unchanged(target):
+    names = ["</script><script>alert(1)</script>", "a'b\"c", "猫", "x" * 1024]
+    artefact = export(Tiny(), target, classes=names)
+    assert artefact.contract.class_names.names == tuple(names)
+    assert edgeworthy.inspect(target).class_names == tuple(names)

@@ -17,7 +17,7 @@ from edgeworthy.conversion import Conversion
 from edgeworthy.errors import MissingExtraError, NotConformantError, OptionError
 from edgeworthy.evidence import Evidence
 from edgeworthy.examination import Examination
-from edgeworthy.memory import collector_paused
+from edgeworthy.memory import collector_paused, give_back
 from edgeworthy.model import Draft, Written, digest, draft, metadata_bytes, metadata_of, parse, read_bytes
 from edgeworthy.results import Artefact, LintReport, Parity, Stage
 from edgeworthy.rules.container import cannot_be_simplified
@@ -103,6 +103,8 @@ def export(
                 session = Session(file.path)
                 examination.begin()  # beside the proof
                 parity = graph.prove(session)
+                del session
+                give_back()
                 done(f"largest difference {parity.max_abs_diff:.1g}, allowed {parity.tolerance:.1g}")
         with road.stage("record") as done:
             final = _record(file, written, graph.evidence(parity))

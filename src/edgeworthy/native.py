@@ -56,7 +56,7 @@ def simplify(path: str, target: str) -> dict[str, int]:
     Path(target).write_bytes(simplified.SerializeToString(deterministic=True))
     after = len(simplified.graph.node)
     del simplified
-    give_back()
+    give_back()  # before the sessions that may follow
     return {"before": before, "after": after}
 
 

@@ -22,6 +22,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Literal, Self
 
+from edgeworthy.memory import give_back
+
 Status = Literal["done", "raised", "crashed", "timeout"]
 
 DEFAULT_TIMEOUT_S = 300.0
@@ -184,6 +186,7 @@ def serve(memory_bytes: int, preload: str) -> None:
             importlib.import_module(preload)
     for line in sys.stdin.buffer:
         replies.write(json.dumps(_answer(line)).encode() + b"\n")
+        give_back()
 
 
 if __name__ == "__main__":
