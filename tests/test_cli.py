@@ -14,6 +14,7 @@ from PIL import Image
 
 from edgeworthy.cli import main
 from edgeworthy.cli.app import COMMANDS
+from edgeworthy.rules import RULES
 from tests.factory import classifier_file
 
 MODEL = "tests.models:tiny"
@@ -118,6 +119,8 @@ def test_check_says_what_is_wrong_and_why(run, tmp_path):
     assert run("check", "warned.onnx")[0] == 0
     assert run("check", "warned.onnx", "--strict")[0] == 1
     assert run("check", "warned.onnx", "--strict", "--ignore", "EW401")[0] == 0
+    _, out, _ = run("check", "warned.onnx", "--ignore", "EW401=typed at upload")
+    assert "skipped EW401: ignored: typed at upload" in out
     code, out, _ = run("check", "good.onnx", "bad.onnx")
     assert code == 1
     assert "EW501 not-probabilities" in out
@@ -128,8 +131,6 @@ def test_check_says_what_is_wrong_and_why(run, tmp_path):
 
 
 def test_check_as_json_has_every_rule_once(run, tmp_path):
-    from edgeworthy.rules import RULES
-
     classifier_file(tmp_path / "bad.onnx", activation="")
     code, out, _ = run("check", "bad.onnx", "absent.onnx", "--json")
     bad, absent = json.loads(out)
@@ -148,6 +149,17 @@ def test_check_selects_rules(run, tmp_path):
     assert {finding["code"] for finding in report["findings"]} == {"EW401", "EW501"}
     assert run("check", "bad.onnx", "--select", "EW3")[0] == 0
     code, _, err = run("check", "bad.onnx", "--select", "EW999")
+    assert code == 2
+    assert "No rule has the code 'EW999'" in err
+
+
+def test_rule_explains(run):
+    code, out, _ = run("rule", "ew501")
+    assert code == 0
+    assert "EW501 not-probabilities  error" in out
+    assert "Raw logits mean that the softmax was forgotten." in " ".join(out.split())
+    assert len(run("rule")[1].splitlines()) == len(RULES)
+    code, _, err = run("rule", "EW999")
     assert code == 2
     assert "No rule has the code 'EW999'" in err
 

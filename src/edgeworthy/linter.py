@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from edgeworthy.errors import OptionError, first_line
@@ -20,7 +20,7 @@ def check(
     path: str | Path,
     *,
     select: Sequence[str] = (),
-    ignore: Sequence[str] = (),
+    ignore: Sequence[str] | Mapping[str, str] = (),
     examination: Examination | None = None,
 ) -> LintReport:
     """Say what is wrong with a classifier's ONNX file, whoever made it.
@@ -28,14 +28,17 @@ def check(
     Args:
         path: of the file.
         select: codes, or beginnings of codes such as `EW3`, to apply; all if empty.
-        ignore: codes or beginnings of codes to leave out.
+        ignore: codes or beginnings of codes to leave out, with a reason each if it is a mapping; their
+            rules count as skipped.
         examination: one that is under way, of the same graph.
 
     Raises:
         ModelFileError: where the file is no ONNX model.
         OptionError: on a code that no rule has.
     """
-    rules = _chosen(select, ignore)
+    reasons = dict(ignore) if isinstance(ignore, Mapping) else dict.fromkeys(ignore, "")
+    rules = choose(select)
+    choose(reasons)
     with contextlib.ExitStack() as stack:
         if examination is None:
             sandbox = stack.enter_context(Sandbox())
@@ -45,6 +48,9 @@ def check(
         passed: list[str] = []
         skipped: list[Skipped] = []
         for rule in rules:
+            if ignored := _ignored(rule, reasons):
+                skipped.append(Skipped(code=rule.code, name=rule.name, reason=ignored))
+                continue
             try:
                 found = [_finding(rule, message, where) for message, where in rule.check(subject)]
             except NotApplicableError as reason:
@@ -58,23 +64,30 @@ def check(
     return LintReport(path=str(path), findings=tuple(findings), passed=tuple(passed), skipped=tuple(skipped))
 
 
+def choose(codes: Iterable[str]) -> list[Rule]:
+    """The rules with these codes or beginnings of codes; all without any.
+
+    Raises:
+        OptionError: on a code that no rule has.
+    """
+    known = [rule.code for rule in RULES]
+    wanted = [code.upper() for code in codes]
+    for code in wanted:
+        if not code or not any(other.startswith(code) for other in known):
+            close = difflib.get_close_matches(code, known, n=3)
+            hint = f"Did you mean {', '.join(close)}?" if close else "edgeworthy rule lists them all."
+            raise OptionError(f"No rule has the code {code!r}.", hint=hint)
+    return [rule for rule in RULES if not wanted or rule.code.startswith(tuple(wanted))]
+
+
+def _ignored(rule: Rule, reasons: Mapping[str, str]) -> str:
+    for code, reason in reasons.items():
+        if rule.code.startswith(code.upper()):
+            return f"ignored: {reason}" if reason else "ignored, as asked"
+    return ""
+
+
 def _finding(rule: Rule, message: str, where: str) -> Finding:
     return Finding(
         code=rule.code, name=rule.name, severity=rule.severity, message=message, where=where, why=rule.why
     )
-
-
-def _chosen(select: Sequence[str], ignore: Sequence[str]) -> list[Rule]:
-    codes = [rule.code for rule in RULES]
-    for asked in (*select, *ignore):
-        if not asked or not any(code.startswith(asked.upper()) for code in codes):
-            close = difflib.get_close_matches(asked.upper(), codes, n=3)
-            hint = f"Did you mean {', '.join(close)}?" if close else "docs/rules.md lists them all."
-            raise OptionError(f"No rule has the code {asked!r}.", hint=hint)
-    wanted = tuple(code.upper() for code in select) or ("EW",)
-    unwanted = tuple(code.upper() for code in ignore)
-    return [
-        rule
-        for rule in RULES
-        if rule.code.startswith(wanted) and not (unwanted and rule.code.startswith(unwanted))
-    ]

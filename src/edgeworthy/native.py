@@ -17,6 +17,7 @@ from edgeworthy.runtime import Session
 MODULE = __name__
 
 _SEED = 20
+_TINY = 1e-30  # in place of a score of 0
 _DTYPES: dict[str, Any] = {
     "tensor(float)": np.float32,
     "tensor(float16)": np.float16,
@@ -96,8 +97,9 @@ def probe_scores(path: str) -> dict[str, Any]:
 
     Returns:
         `refused` with ONNX Runtime's words, or `ran` with `lowest` and `highest` score, the row sum
-        farthest from 1, the number of `classes`, and whether all is `finite`; `reason` where the
-        inputs are none that can be made up.
+        farthest from 1, `spread`, the largest range of one class over the pictures, `steepest`, the
+        largest quotient of two scores of one picture, the number of `classes`, and whether all is
+        `finite`; `reason` where the inputs are none that can be made up.
     """
     try:
         _, _, answers = _answers(path)
@@ -120,6 +122,10 @@ def probe_scores(path: str) -> dict[str, Any]:
         "lowest": float(scores.min()) if finite else None,
         "highest": float(scores.max()) if finite else None,
         "worst_sum": float(sums[np.argmax(np.abs(sums - 1))]),
+        "spread": float(np.ptp(scores, axis=0).max()) if finite else None,
+        "steepest": float((scores.max(axis=1) / np.maximum(scores.min(axis=1), _TINY)).max())
+        if finite
+        else None,
         "classes": int(scores.shape[1]),
     }
 

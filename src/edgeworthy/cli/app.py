@@ -21,6 +21,7 @@ COMMANDS = {
     "export": "Turn a trained classifier into one ONNX file, proven to predict the same.",
     "check": "Say what is wrong with a classifier's ONNX file, and why it matters.",
     "inspect": "Show what an ONNX file says of itself.",
+    "rule": "Explain what a rule requires, and why.",
     "predict": "Classify pictures with an ONNX file.",
     "completion": "Print the script that completes commands in a shell.",
 }

@@ -15,6 +15,7 @@ EXAMPLES = examples(
     "edgeworthy check cats.onnx",
     "edgeworthy check models/*.onnx --strict",
     "edgeworthy check cats.onnx --select EW3 --json",
+    "edgeworthy check cats.onnx --ignore 'EW308=we deploy to no MemryX'",
 )
 
 
@@ -23,7 +24,12 @@ EXAMPLES = examples(
 @click.option(
     "--select", metavar="CODES", multiple=True, help="Apply these rules only: EW301, or EW3 for all 3xx."
 )
-@click.option("--ignore", metavar="CODES", multiple=True, help="Leave these rules out.")
+@click.option(
+    "--ignore",
+    metavar="CODES[=REASON]",
+    multiple=True,
+    help="Leave these rules out: EW308, or EW308=reason, which the report repeats.",
+)
 @click.option("--strict", is_flag=True, help="Let warnings fail the check, too.")
 @json_option
 def command(
@@ -40,7 +46,7 @@ def command(
     results: list[LintReport | dict[str, Any]] = []
     for file in files:
         try:
-            report = check(file, select=_split(select), ignore=_split(ignore))
+            report = check(file, select=_split(select), ignore=_with_reasons(ignore))
         except ModelFileError as error:
             results.append({"path": str(file), "error": str(error)})
             if not as_json:
@@ -60,6 +66,15 @@ def _exit_code(results: list[LintReport | dict[str, Any]], *, strict: bool) -> i
         return 2
     conform = all(report.conforms and not (strict and report.of("warning")) for report in reports)
     return 0 if conform else 1
+
+
+def _with_reasons(entries: tuple[str, ...]) -> dict[str, str]:
+    """`EW308=we use no MemryX` and `EW1,EW2` as a mapping from codes to reasons."""
+    reasons: dict[str, str] = {}
+    for entry in entries:
+        codes, _, reason = entry.partition("=")
+        reasons |= dict.fromkeys(_split((codes,)), reason.strip())
+    return reasons
 
 
 def _split(codes: tuple[str, ...]) -> list[str]:

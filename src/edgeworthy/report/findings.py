@@ -10,6 +10,8 @@ from edgeworthy.results import SEVERITIES, LintReport, Severity
 if TYPE_CHECKING:
     from rich.text import Text
 
+    from edgeworthy.rules.base import Rule
+
 _STYLES: dict[Severity, str] = {"error": "bold red", "warning": "yellow", "info": "cyan"}
 _WIDTH = 96
 
@@ -34,6 +36,18 @@ def render_report(report: LintReport) -> Text:
         codes = ", ".join(skipped.code for skipped in report.skipped if skipped.reason == reason)
         text.append(f"  skipped {codes}: {reason}\n", "dim")
     text.rstrip()
+    return text
+
+
+def render_rule(rule: Rule, *, whole: bool) -> Text:
+    """A rule in one line, or with what it requires, why, and where that comes from."""
+    from rich.text import Text
+
+    text = Text.assemble((f"{rule.code} {rule.name}", "bold"), "  ", (rule.severity, _STYLES[rule.severity]))
+    if whole:
+        text.append(f"\n{_indented(rule.title)}{_indented(rule.why)}")
+        rows = ", ".join(map(str, rule.rows))
+        text.append(f"          Row {rows} of the contract (docs/contract.md).\n", "dim")
     return text
 
 

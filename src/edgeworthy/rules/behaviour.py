@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 from edgeworthy.rules.base import Findings, NotApplicableError, rule
 from edgeworthy.rules.subject import Subject
 
 _SLACK = 1e-5  # rounding of a float32 softmax
 _SUM_TOLERANCE = 1e-3
+_STILL = 1e-7  # scores that differ by less over black, white and noise do not depend on the picture
+_MANY_CLASSES = 5  # of fewer, honest scores may be as flat as those of two softmaxes
+_FLATTEST = math.e * 1.001  # softmax of values in 0..1 gives no two scores with a larger quotient
 
 
 @rule("EW501", "not-probabilities", "error", 14)
@@ -33,9 +39,7 @@ def sum_is_not_one(subject: Subject) -> Findings:
     """
     if subject.recorded.activation == "sigmoid":
         raise NotApplicableError("the evidence declares independent sigmoids")
-    figures = subject.behaviour
-    if not figures["finite"] or figures["lowest"] < -_SLACK or figures["highest"] > 1 + _SLACK:
-        raise NotApplicableError("the scores are no probabilities (EW501, EW503)")
+    figures = _probabilities(subject)
     if abs(figures["worst_sum"] - 1) > _SUM_TOLERANCE:
         yield f"The scores of one picture sum to {figures['worst_sum']:.4g}, expected is 1.", "output"
 
@@ -50,4 +54,45 @@ def not_finite(subject: Subject) -> Findings:
         yield "Some scores are NaN or infinite.", "output"
 
 
-RULES = (not_probabilities, sum_is_not_one, not_finite)
+@rule("EW504", "softmax-twice", "warning", 14)
+def softmax_twice(subject: Subject) -> Findings:
+    """The softmax is applied once.
+
+    A second softmax over probabilities flattens them: with 1000 classes none gets above 0.0028, and no
+    threshold is ever reached. It happens when a model that ends with a softmax gets another for the platform.
+    """
+    figures = _probabilities(subject)
+    if figures["classes"] < _MANY_CLASSES:
+        raise NotApplicableError(f"with {figures['classes']} classes flat scores prove nothing")
+    if abs(figures["worst_sum"] - 1) > _SUM_TOLERANCE or figures["spread"] <= _STILL:
+        raise NotApplicableError("the scores are no softmax of the picture (EW502, EW505)")
+    if figures["steepest"] <= _FLATTEST:
+        yield (
+            f"On no picture is one score more than {figures['steepest']:.3g} times another: "
+            "flat as after two softmaxes.",
+            "output",
+        )
+
+
+@rule("EW505", "picture-ignored", "warning", 14)
+def picture_ignored(subject: Subject) -> Findings:
+    """The scores depend on the picture.
+
+    Scores that are the same for black, white and noise come from a graph that lost its input on the way,
+    or from weights that were never trained.
+    """
+    figures = subject.behaviour
+    if not figures["finite"]:
+        raise NotApplicableError("the scores are not finite (EW503)")
+    if figures["spread"] <= _STILL:
+        yield "The scores are the same for black, white and noise.", "output"
+
+
+def _probabilities(subject: Subject) -> dict[str, Any]:
+    figures = subject.behaviour
+    if not figures["finite"] or figures["lowest"] < -_SLACK or figures["highest"] > 1 + _SLACK:
+        raise NotApplicableError("the scores are no probabilities (EW501, EW503)")
+    return figures
+
+
+RULES = (not_probabilities, sum_is_not_one, not_finite, softmax_twice, picture_ignored)
