@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+import queue
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from edgeworthy.errors import OptionError, first_line
+from edgeworthy.errors import ModelFileError, OptionError, first_line
 from edgeworthy.examination import Examination
-from edgeworthy.results import Finding, LintReport, Skipped
+from edgeworthy.results import Finding, LintReport, Skipped, Unchecked
 from edgeworthy.rules import RULES
 from edgeworthy.rules.base import NotApplicableError, Rule
 from edgeworthy.rules.subject import Subject
@@ -64,6 +66,41 @@ def check(
     return LintReport(path=str(path), findings=tuple(findings), passed=tuple(passed), skipped=tuple(skipped))
 
 
+def check_all(
+    paths: Iterable[str | Path],
+    *,
+    select: Sequence[str] = (),
+    ignore: Sequence[str] | Mapping[str, str] = (),
+    jobs: int = 1,
+) -> Iterator[LintReport | Unchecked]:
+    """Check files beside each other, `jobs` at a time, each with a child process; results come in order.
+
+    Raises:
+        OptionError: at once, on a code that no rule has.
+    """
+    choose(select)
+    choose(ignore)
+    files = [Path(path) for path in paths]
+    sandboxes: queue.SimpleQueue[Sandbox] = queue.SimpleQueue()
+
+    def one(path: Path) -> LintReport | Unchecked:
+        sandbox = sandboxes.get()
+        try:
+            return check(path, select=select, ignore=ignore, examination=Examination(path, sandbox))
+        except ModelFileError as error:
+            return Unchecked(path=str(path), message=str(error))
+        finally:
+            sandboxes.put(sandbox)
+
+    with contextlib.ExitStack() as stack:
+        workers = max(1, min(jobs, len(files)))
+        for _ in range(workers):
+            sandboxes.put(stack.enter_context(Sandbox()))
+        pool = ThreadPoolExecutor(workers)
+        stack.callback(pool.shutdown, wait=False, cancel_futures=True)
+        yield from pool.map(one, files)
+
+
 def choose(codes: Iterable[str]) -> list[Rule]:
     """The rules with these codes or beginnings of codes; all without any.
 
@@ -81,10 +118,12 @@ def choose(codes: Iterable[str]) -> list[Rule]:
 
 
 def _ignored(rule: Rule, reasons: Mapping[str, str]) -> str:
-    for code, reason in reasons.items():
-        if rule.code.startswith(code.upper()):
-            return f"ignored: {reason}" if reason else "ignored, as asked"
-    return ""
+    """Why a rule is left out, "" if it is not; the longest of several codes that fit decides."""
+    fitting = [code for code in reasons if rule.code.startswith(code.upper())]
+    if not fitting:
+        return ""
+    reason = reasons[max(fitting, key=len)]
+    return f"ignored: {reason}" if reason else "ignored, as asked"
 
 
 def _finding(rule: Rule, message: str, where: str) -> Finding:

@@ -56,6 +56,14 @@ class LintReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Unchecked:
+    """A file that no rule could be applied to, and why."""
+
+    path: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Parity:
     """How far the file's predictions are from the original's, over all probes and classes.
 

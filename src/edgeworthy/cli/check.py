@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
-from edgeworthy.cli.shared import examples, json_option, output_console, print_json, status_console
-from edgeworthy.errors import ModelFileError
-from edgeworthy.results import LintReport
+from edgeworthy.cli.configuration import check_settings
+from edgeworthy.cli.shared import examples, output_console, print_json, status_console
+from edgeworthy.errors import OptionError
+from edgeworthy.results import LintReport, Unchecked
 
 EXAMPLES = examples(
     "edgeworthy check cats.onnx",
-    "edgeworthy check models/*.onnx --strict",
+    "edgeworthy check models/ --strict",
     "edgeworthy check cats.onnx --select EW3 --json",
     "edgeworthy check cats.onnx --ignore 'EW308=we deploy to no MemryX'",
 )
 
+Result = LintReport | Unchecked
+
 
 @click.command(epilog=EXAMPLES)
-@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILES...")
 @click.option(
     "--select", metavar="CODES", multiple=True, help="Apply these rules only: EW301, or EW3 for all 3xx."
 )
@@ -30,37 +35,102 @@ EXAMPLES = examples(
     multiple=True,
     help="Leave these rules out: EW308, or EW308=reason, which the report repeats.",
 )
-@click.option("--strict", is_flag=True, help="Let warnings fail the check, too.")
-@json_option
-def command(
-    files: tuple[Path, ...], select: tuple[str, ...], ignore: tuple[str, ...], strict: bool, as_json: bool
-) -> int:
+@click.option("--strict", is_flag=True, default=None, help="Let warnings fail the check, too.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json", "github"]),
+    default="text",
+    show_default=True,
+    help="For people, for machines, or as annotations of a GitHub workflow.",
+)
+@click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
+@click.option("--jobs", type=click.IntRange(min=1), help="Files at a time; as many as cores if left out.")
+def command(files: tuple[Path, ...], form: str, as_json: bool, jobs: int | None, **rules: Any) -> int:
     """Say what is wrong with a classifier's ONNX file, whoever made it, and why it matters.
 
-    Errors mean that the platform refuses the file, recognises nothing or shows wrong results. Rules that
-    could not be applied are listed with the reason, and do not count as passed.
-    """
-    from edgeworthy.linter import check
-    from edgeworthy.report.findings import render_report
+    FILES are ONNX files, or folders whose .onnx files are meant, subfolders included. Errors mean that the
+    platform refuses the file, recognises nothing or shows wrong results. Rules that could not be applied
+    are listed with the reason, and do not count as passed.
 
-    results: list[LintReport | dict[str, Any]] = []
-    for file in files:
-        try:
-            report = check(file, select=_split(select), ignore=_with_reasons(ignore))
-        except ModelFileError as error:
-            results.append({"path": str(file), "error": str(error)})
-            if not as_json:
-                status_console().print(f"error: {error}", style="red", soft_wrap=True)
-            continue
-        results.append(report)
-        if not as_json:
-            output_console().print(render_report(report), soft_wrap=True)
-    if as_json:
-        print_json(results)
+    A table [tool.edgeworthy] in the nearest pyproject.toml may set select, ignore and strict.
+    """
+    from edgeworthy.linter import check_all
+
+    settings = check_settings(Path.cwd())
+    chosen = _split(rules["select"]) or settings.select
+    reasons = settings.ignore | _with_reasons(rules["ignore"])
+    strict = settings.strict if rules["strict"] is None else rules["strict"]
+    show = _PRINTERS["json" if as_json else form]
+    results: list[Result] = []
+    for result in check_all(
+        _expanded(files), select=chosen, ignore=reasons, jobs=jobs or os.cpu_count() or 1
+    ):
+        results.append(result)
+        show(result)
+    if show is _show_nothing:
+        print_json([_plain(result) for result in results])
+    elif show is _show_text and len(results) > 1:
+        _show_summary(results)
     return _exit_code(results, strict=strict)
 
 
-def _exit_code(results: list[LintReport | dict[str, Any]], *, strict: bool) -> int:
+def _expanded(files: tuple[Path, ...]) -> list[Path]:
+    found: list[Path] = []
+    for file in files:
+        if not file.is_dir():
+            found.append(file)
+            continue
+        inside = sorted(path for path in file.rglob("*.onnx") if path.is_file())
+        if not inside:
+            raise OptionError(
+                f"The folder {file} holds no .onnx file.", hint="Give files, or another folder."
+            )
+        found += inside
+    return found
+
+
+def _show_text(result: Result) -> None:
+    from edgeworthy.report.findings import render_report
+
+    if isinstance(result, Unchecked):
+        status_console().print(f"error: {result.message}", style="red", soft_wrap=True)
+    else:
+        output_console().print(render_report(result), soft_wrap=True)
+
+
+def _show_annotations(result: Result) -> None:
+    from edgeworthy.report.github import render_annotations
+
+    for line in render_annotations(result):
+        click.echo(line)
+
+
+def _show_nothing(result: Result) -> None:
+    """JSON is printed whole, at the end."""
+
+
+_PRINTERS: dict[str, Callable[[Result], None]] = {
+    "text": _show_text,
+    "github": _show_annotations,
+    "json": _show_nothing,
+}
+
+
+def _show_summary(results: list[Result]) -> None:
+    reports = [result for result in results if isinstance(result, LintReport)]
+    conform = sum(report.conforms for report in reports)
+    parts = [f"{conform} conform", f"{len(reports) - conform} do not"]
+    if len(reports) < len(results):
+        parts.append(f"{len(results) - len(reports)} could not be read")
+    output_console().print(f"{len(results)} files: {', '.join(parts)}", style="bold")
+
+
+def _plain(result: Result) -> Any:
+    return {"path": result.path, "error": result.message} if isinstance(result, Unchecked) else result
+
+
+def _exit_code(results: list[Result], *, strict: bool) -> int:
     reports = [result for result in results if isinstance(result, LintReport)]
     if len(reports) < len(results):
         return 2
