@@ -313,3 +313,32 @@ def test_the_program_starts_quickly_because_it_loads_little():
     started = time.perf_counter()
     assert program("--version").stdout.startswith("edgeworthy, version ")
     assert time.perf_counter() - started < 20
+
+
+def test_the_readmes_sample_is_what_check_prints(run, tmp_path):
+    classifier_file(tmp_path / "model.onnx", activation="")
+    _, out, _ = run("check", "model.onnx")
+    readme = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
+    assert out.strip() in readme
+
+
+def test_debug_shows_where_and_keeps_the_exit_code(run):
+    code, _, err = run("--debug", "inspect", "absent.onnx")
+    assert code == 2
+    assert "Traceback" in err
+
+
+def test_a_file_name_that_is_no_text_ends_nothing(run, tmp_path, pictures):
+    classifier_file(tmp_path / "m.onnx")
+    (pictures / "red.png").rename(pictures / os.fsdecode(b"\xff.png"))
+    done = subprocess.run(
+        [sys.executable, "-m", "edgeworthy", "predict", "m.onnx", "photos", "--json"],
+        capture_output=True, check=False, env=os.environ | {"PYTHONIOENCODING": "utf-8:strict"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert len([json.loads(line) for line in done.stdout.splitlines()]) == 2
+
+
+def test_one_value_of_mean_and_std_serves_all_channels(run, tmp_path, pictures):
+    classifier_file(tmp_path / "m.onnx", normalization=None)
+    assert run("predict", "m.onnx", "photos", "--mean", "127.5", "--std", "127.5")[0] == 0

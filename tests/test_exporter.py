@@ -375,3 +375,162 @@ def test_hostile_class_names_travel_unchanged(target):
     artefact = export(Tiny(), target, classes=names)
     assert artefact.contract.class_names.names == tuple(names)
     assert edgeworthy.inspect(target).class_names == tuple(names)
+
+
+class Jittering(Tiny):
+    """Scales the picture by a random number: at rest only where everything is zero."""
+
+    def forward(self, image):
+        return super().forward(image * (1 + 0.05 * torch.rand(1)))
+
+
+class OnTheEdge(Tiny):
+    """Hangs on the sign of a rounding error."""
+
+    def forward(self, image):
+        exact = (image.double().sum(dim=(1, 2, 3)) - image.sum(dim=(1, 2, 3)).double()).float()
+        gate = (exact > 0).float()[:, None]
+        scores = super().forward(image)
+        return scores * gate + scores.flip(1) * (1 - gate)
+
+
+def test_noise_is_seen_on_a_picture_that_is_not_black(target):
+    with pytest.raises(errors.UnstableModelError):
+        export(Jittering(), target, mean=[0.0] * 3, std=[0.9] * 3, scale=1)
+    assert not target.exists()
+
+
+def test_a_model_that_hangs_on_rounding_is_not_proven_by_its_own_roughness(target):
+    with pytest.raises((errors.ParityError, errors.UnexportableError)):
+        export(OnTheEdge(), target)
+    assert not target.exists()
+
+
+def test_a_file_that_lost_its_normalisation_is_not_proven(target, monkeypatch):
+    from edgeworthy.exporting import stamping
+
+    right = stamping.stamp
+
+    def forgetful(model, contract):
+        right(model, contract)
+        model.graph.doc_string = ""
+
+    monkeypatch.setattr(stamping, "stamp", forgetful)
+    with pytest.raises(errors.NotConformantError, match="normalisation"):
+        export(Tiny(), target)
+    assert not target.exists()
+
+
+def test_an_erased_doc_string_does_not_make_predict_normalise_twice(target, tmp_path):
+    from PIL import Image
+
+    export(Tiny(), target, normalization_in="graph")
+    model = onnx.load(target)
+    model.graph.doc_string = ""
+    onnx.save(model, tmp_path / "erased.onnx")
+    Image.new("RGB", (28, 20), (200, 30, 60)).save(tmp_path / "a.png")
+    whole, erased = (
+        next(edgeworthy.predict(file, [tmp_path / "a.png"])) for file in (target, tmp_path / "erased.onnx")
+    )
+    assert whole.scores == erased.scores
+
+
+def test_options_of_named_sources_are_refused_for_modules(target):
+    for options in ({"checkpoint": "best.pth"}, {"untrained": True}, {"trust_pickle": True}):
+        with pytest.raises(errors.OptionError, match="not for modules"):
+            export(Tiny(), target, **options)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"normalization_in": "grph"}, {"layout": "NHWC"}, {"activation": "Softmax"}, {"input_size": (20, 28)}],
+)
+def test_words_that_are_no_choice_are_refused(target, options):
+    with pytest.raises(errors.OptionError, match=next(iter(options))):
+        export(Tiny(), target, **options)
+
+
+def test_a_second_softmax_is_refused_even_when_asked_for(target):
+    with pytest.raises(errors.OptionError, match="probabilities already"):
+        export(models.Probabilities(), target, activation="softmax")
+
+
+def test_a_frame_of_another_size_or_colour_is_refused(target):
+    from edgeworthy.frames import Frame
+
+    for frame in (Frame.crop(28, 20), Frame.crop(20, 28, channel_order="L")):
+        with pytest.raises(errors.OptionError, match="The frame gives"):
+            export(Tiny(), target, frame=frame)
+
+
+class Asserting(Tiny):
+    """Refuses double precision in its own way."""
+
+    def forward(self, image):
+        assert image.dtype == torch.float32
+        return super().forward(image)
+
+
+def test_a_model_that_refuses_float64_is_held_to_the_plain_tolerance():
+    from edgeworthy.exporting.classifier import Original
+
+    picture = np.zeros((1, 3, 20, 28), np.float32)
+    original = Original(Asserting().eval(), 4)
+    original.ask(picture, "black")
+    assert original.in_float64(picture, "softmax") is None
+
+
+class Counting(Tiny):
+    """Takes another road where a picture has many bright pixels."""
+
+    def forward(self, image):
+        scores = super().forward(image)
+        return scores.flip(1) if (image > 2).nonzero().shape[0] == 777 else scores
+
+
+class Equal(Tiny):
+    """Compares whole tensors."""
+
+    def forward(self, image):
+        scores = super().forward(image)
+        return scores.flip(1) if torch.equal(image, image * 2) else scores
+
+
+@pytest.mark.parametrize("kind", [Counting, Equal])
+def test_branches_on_counts_and_comparisons_are_seen(target, kind):
+    with pytest.raises(errors.TracedBranchError):
+        export(kind(), target)
+
+
+class Scripted(torch.nn.Module):
+    """A branch that the exporter writes as such, behind an unpadded convolution."""
+
+    def __init__(self):
+        super().__init__()
+        self.tiny = Tiny(padding=0)
+        self.road = torch.jit.script(choose)
+
+    def forward(self, image):
+        return self.road(self.tiny(image), torch.tensor(True))
+
+
+def choose(scores: torch.Tensor, flag: torch.Tensor) -> torch.Tensor:
+    if bool(flag):
+        return scores * 2.0
+    return scores
+
+
+def test_folding_the_normalisation_spares_what_subgraphs_use(target):
+    export(Scripted(), target, normalization_in="graph", simplify=False)
+    assert facts_of(Session(target)).normalization.is_identity
+
+
+def test_an_export_that_onnx_runtime_refuses_falls_short(target, monkeypatch):
+    from edgeworthy import conversion
+
+    def refuse(path):
+        raise errors.ModelFileError(f"ONNX Runtime refuses {path}: no such operator")
+
+    monkeypatch.setattr(conversion, "Session", refuse)
+    with pytest.raises(errors.UnexportableError, match="ONNX Runtime refuses it: no such operator"):
+        export(Tiny(), target)

@@ -179,3 +179,22 @@ def test_inputs_are_files_folders_and_patterns(tmp_path):
         (tmp_path / "empty").mkdir(exist_ok=True)
         with pytest.raises(ImageError, match="no pictures"):
             list_pictures([nothing])
+
+
+def test_sixteen_bits_are_scaled_whatever_the_brightest_value(tmp_path):
+    for brightest in (255, 256, 65535):
+        values = np.full((2, 3), 255, np.uint16)
+        values[0, 0] = brightest
+        Image.fromarray(values).save(tmp_path / "deep.png")
+        assert open_picture(tmp_path / "deep.png").getpixel((2, 1)) == (0, 0, 0)
+
+
+def test_a_picture_between_pillows_warning_and_its_error_is_refused(tmp_path, monkeypatch, recwarn):
+    import warnings
+
+    picture((40, 30)).save(tmp_path / "a.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 900)
+    before = list(warnings.filters)
+    with pytest.raises(ImageError, match="too large"):
+        open_picture(tmp_path / "a.png")
+    assert warnings.filters == before

@@ -85,3 +85,30 @@ def test_imagenet_is_whole_and_unique():
     assert len(names) == 1000
     assert len({name.casefold() for name in names}) == 1000
     assert (names[967], names[281]) == ("espresso", "tabby")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "label,name\n0,cat\n1,dog\n",
+        "ClassId,Name\n1,dog\n0,cat\n",
+        "class,label\n1,dog\n0,cat\n",
+        "label_id,label\n1,dog\n0,cat\n",
+        "name,count,id\ndog,77,1\ncat,93,0\n",
+    ],
+)
+def test_ids_are_found_whatever_the_columns_are_called(tmp_path, content):
+    (tmp_path / "a.csv").write_text(content)
+    assert read_class_names(str(tmp_path / "a.csv")).names == ("cat", "dog")
+
+
+@pytest.mark.parametrize("content", ["name,description\ncat,a cat\n", "label,name,id\ncat,Felis,0\n"])
+def test_two_columns_of_names_are_asked_about(tmp_path, content):
+    (tmp_path / "a.csv").write_text(content)
+    with pytest.raises(ClassNamesError, match="which are ids and names"):
+        read_class_names(str(tmp_path / "a.csv"))
+
+
+def test_only_line_ends_end_a_line(tmp_path):
+    (tmp_path / "a.txt").write_text("a\u2028b\nc\u0085d\r\n", encoding="utf-8", newline="")
+    assert read_class_names(str(tmp_path / "a.txt"), fix=True).names == ("a b", "c d")

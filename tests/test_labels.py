@@ -68,3 +68,9 @@ def test_good_names_stay_as_they_are(names):
 def test_names_are_a_sequence():
     names = ClassNames(("cat", "dog"))
     assert (len(names), names[1], list(names)) == (2, "dog", ["cat", "dog"])
+
+
+def test_long_names_that_repeat_are_cut_again():
+    names = ClassNames.repaired(["x" * 1022, "x" * 1022])
+    assert len(names[0]) == 1022
+    assert names[1].endswith("x (1)")

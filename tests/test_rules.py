@@ -156,6 +156,25 @@ def unread_output(model):
     model.graph.output.append(helper.make_tensor_value_info("features", TensorProto.FLOAT, None))
 
 
+def alarm_of_floats(model):
+    model.graph.output.append(helper.make_tensor_value_info("alarm-0:cat", TensorProto.FLOAT, [1, 3]))
+    model.graph.node.append(helper.make_node("Identity", [model.graph.output[0].name], ["alarm-0:cat"]))
+
+
+def alarm_first(model):
+    """A further output that the platform parses, before the scores."""
+    scores = model.graph.output[0]
+    model.graph.initializer.append(numpy_helper.from_array(np.float32([0.5]), "threshold"))
+    model.graph.node.append(helper.make_node("Greater", [scores.name, "threshold"], ["alarm-0:cat"]))
+    model.graph.output.insert(0, helper.make_tensor_value_info("alarm-0:cat", TensorProto.BOOL, [1, 3]))
+
+
+def optional_first(model):
+    picture = model.graph.input[0]
+    model.graph.input.insert(0, helper.make_tensor_value_info(NMS_INPUT, TensorProto.FLOAT, (1,)))
+    assert model.graph.input[1].name == picture.name
+
+
 def scaled(factor):
     """Scores times a factor, or not a number with it."""
 
@@ -222,6 +241,7 @@ PLANTED = [
     ("EW310", {"edit": classes_named("c" * 1025, "dog", "horse")}, set()),
     ("EW311", {"edit": float16_scores}, set()),
     ("EW312", {"edit": symbolic_scores}, set()),
+    ("EW313", {"edit": alarm_of_floats}, {"EW110", "EW111", "EW112"}),
     ("EW314", {"edit": unread_output}, {"EW110", "EW111"}),
     ("EW315", {"edit": classes_named("cat\n", "dog", "horse")}, set()),
     ("EW401", {"normalization": None}, set()),
@@ -297,14 +317,13 @@ def test_a_native_crash_is_a_finding(tmp_path, sandbox, code, function, outcome,
 
 
 def test_a_file_beyond_2_gib_is_found_without_reading_it(tmp_path, sandbox):
-    from edgeworthy.rules.container import too_large
-    from edgeworthy.rules.subject import Subject
-
-    path = classifier_file(tmp_path / "m.onnx")
-    subject = Subject(path, Examination(path, sandbox))
-    assert not list(too_large.check(subject))
-    subject.size_bytes = MAX_FILE_BYTES + 1
-    assert list(too_large.check(subject))
+    path = tmp_path / "m.onnx"
+    with path.open("wb") as stream:
+        stream.truncate(MAX_FILE_BYTES + 1)  # takes no room
+    found = report(path, sandbox)
+    assert [finding.code for finding in found.findings] == ["EW109"]
+    assert len(found.skipped) == len(RULES) - 1
+    assert not found.passed
 
 
 def test_every_rule_has_a_planted_defect():
@@ -313,6 +332,7 @@ def test_every_rule_has_a_planted_defect():
 
 
 IN_GRAPH = {"normalization": IMAGENET.to_doc_string(), "normalization_in": "graph"}
+IN_FILE = IN_GRAPH | {"normalization_in": "file"}
 
 GOOD = {
     "plain": {},
@@ -325,6 +345,8 @@ GOOD = {
     "markup": {"names": ("</script><b>", "dog & cat", '"quoted"')},
     "long output name": {"names": tuple(f"class number {i} with a rather long name" for i in range(1000))},
     "sensitivity": {"edit": second_input(NMS_INPUT)},
+    "sensitivity first": {"edit": optional_first},
+    "alarm first": {"edit": alarm_first},
     "mask": {"edit": second_input(MASK_INPUT, TensorProto.BOOL, (12, 16))},
     "normalised inside": {"edit": both(normalised([0, 0, 0], [1, 1, 1]), recorded(**IN_GRAPH))},
     "its evidence": {
@@ -343,6 +365,38 @@ def test_good_files_have_no_findings(tmp_path, sandbox, details):
     found = report(classifier_file(tmp_path / "m.onnx", **details), sandbox)
     assert found.findings == ()
     assert {skipped.code for skipped in found.skipped} <= {"EW210", "EW407", "EW502", "EW504"}
+
+
+@pytest.mark.parametrize(("edit", "code"), [
+    (shaped(1, 3, -1, 16), "EW207"),
+    (shaped(1, 3, 0, 16), "EW207"),
+    (shaped(0, 3, 12, 16), "EW208"),
+    (second_input(NMS_INPUT, TensorProto.FLOAT, (5,)), "EW211"),
+    (second_input(MASK_INPUT, TensorProto.BOOL, (3, 3)), "EW211"),
+    (normalised([0.5, 0.5, 0.5], [1, 1, 1]), "EW405"),
+    (normalised([10**400, 0, 0], [1, 1, 1]), "EW402"),
+    (both(documented(""), recorded(**IN_FILE)), "EW407"),
+    (both(documented(""), recorded(**IN_GRAPH)), "EW407"),
+])  # fmt: skip
+def test_further_forms_of_a_defect(tmp_path, sandbox, edit, code):
+    found = report(classifier_file(tmp_path / "m.onnx", edit=edit), sandbox)
+    assert code in {finding.code for finding in found.findings}
+
+
+def test_a_file_that_was_not_run_does_not_pass_as_run(tmp_path, sandbox):
+    found = report(classifier_file(tmp_path / "m.onnx", edit=shaped(1, 3, "height", 16)), sandbox)
+    assert not {"EW111", "EW112", "EW501"} & set(found.passed)
+
+
+def test_a_confident_model_does_not_ignore_its_picture(tmp_path, sandbox):
+    """Its four answers differ, though each is nearly certain."""
+
+    def confident(model):
+        weight = next(tensor for tensor in model.graph.initializer if tensor.name == "weight")
+        values = np.float32([[9, -9, 0], [9, -9, 0], [9, -9, 0]])
+        weight.CopyFrom(numpy_helper.from_array(values, "weight"))
+
+    assert report(classifier_file(tmp_path / "m.onnx", edit=confident), sandbox).findings == ()
 
 
 def test_initialisers_among_the_inputs_are_no_inputs(tmp_path, sandbox):

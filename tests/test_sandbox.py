@@ -100,3 +100,38 @@ def test_closing_ends_what_is_under_way():
         future = sandbox.submit("tests.test_sandbox:sleep", 60)
         time.sleep(0.5)
     assert not future.result(timeout=20).done
+
+
+def leave_a_file(size):
+    import tempfile
+
+    folder = tempfile.mkdtemp()
+    Path(folder, "large").write_bytes(bytes(size))
+    os.kill(os.getpid(), 9)
+
+
+def test_what_a_dead_child_leaves_behind_is_tidied_up(tmp_path, monkeypatch):
+    import tempfile
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with Sandbox() as sandbox:
+        assert call(sandbox, leave_a_file, 1000).status == "crashed"
+        assert list(tmp_path.rglob("large"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_child_outlives_a_sandbox_that_is_closed_while_it_starts():
+    def children():
+        listed = Path(f"/proc/{os.getpid()}/task").glob("*/children")
+        return {pid for path in listed for pid in path.read_text().split()}
+
+    if not Path("/proc/self/task").exists():
+        return
+    before = children()
+    for moment in range(12):
+        with Sandbox() as sandbox:
+            future = sandbox.submit("tests.test_sandbox:sleep", 30)
+            time.sleep(0.002 * moment)
+        assert not future.cancelled() or future.done()
+    time.sleep(0.2)
+    assert children() <= before

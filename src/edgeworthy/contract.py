@@ -103,8 +103,8 @@ class Normalization:
 
     @property
     def looks_like_unit_scale(self) -> bool:
-        """Whether the values look as if 0..1 was meant: all of them at most 1, the stds below 1."""
-        return all(0 <= v <= 1 for v in self.mean) and all(v < 1 for v in self.std)
+        """Whether the values look as if 0..1 was meant: all at most 1, but for 0 and 1 themselves."""
+        return not self.is_identity and all(0 <= v <= 1 for v in self.mean) and max(self.std) <= 1
 
     def to_doc_string(self) -> str:
         """The JSON text that the platform reads from the graph's doc_string [22]."""
@@ -195,8 +195,22 @@ def read_lists(text: str) -> tuple[list[float], list[float]]:
         raise OptionError(
             f"The graph's doc_string lacks number lists {_MEANS_KEY!r} and {_STDS_KEY!r}: {text[:60]!r}."
         )
-    means, stds = ([float(value) for value in values or ()] for values in lists)
+    try:
+        means, stds = ([float(value) for value in values or ()] for values in lists)
+    except OverflowError as error:
+        raise OptionError("The graph's doc_string holds a number beyond any float.") from error
     return means, stds
+
+
+def picture_input(names: Sequence[str]) -> int | None:
+    """Which of the inputs takes the picture: the only one that is not optional on the platform [11]."""
+    candidates = [index for index, name in enumerate(names) if name not in OPTIONAL_INPUTS]
+    return candidates[0] if len(candidates) == 1 else None
+
+
+def scores_output(names: Sequence[str]) -> int | None:
+    """Which of the outputs carries the classes: the first with such a name [12]."""
+    return next((index for index, name in enumerate(names) if name.startswith(OUTPUT_PREFIX)), None)
 
 
 def layout_of(shape: Sequence[int | None]) -> Layout | None:

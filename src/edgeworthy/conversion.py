@@ -13,19 +13,28 @@ import numpy.typing as npt
 
 from edgeworthy import native
 from edgeworthy._version import __version__
-from edgeworthy.contract import Contract
-from edgeworthy.errors import MissingExtraError, ParityError, SimplifyError
+from edgeworthy.contract import Contract, Normalization
+from edgeworthy.errors import (
+    MissingExtraError,
+    ModelFileError,
+    NotConformantError,
+    OptionError,
+    ParityError,
+    SimplifyError,
+    UnexportableError,
+)
 from edgeworthy.evidence import Activation, Evidence
 from edgeworthy.frames import Frame
 from edgeworthy.images import frame_picture, list_pictures, normalise, open_picture
 from edgeworthy.memory import give_back
-from edgeworthy.model import Draft, Written, read, to_bytes
-from edgeworthy.parity import verify
+from edgeworthy.model import Draft, Written, no_room, read, to_bytes
+from edgeworthy.parity import ROUGHEST, verify
 from edgeworthy.probes import Probe, standard_probes
 from edgeworthy.results import Parity
 from edgeworthy.runtime import Session, facts_of
 from edgeworthy.sandbox import Sandbox
 from edgeworthy.settling import ExportOptions, Settled, contract_for
+from edgeworthy.silence import quiet
 from edgeworthy.sources.base import TrainedModel
 
 if TYPE_CHECKING:
@@ -126,7 +135,7 @@ class Conversion:
             return "left out, as asked"
         outcome = self._simplifying.result()
         if not outcome.done:
-            if "ModuleNotFoundError" in outcome.message:
+            if "No module named 'onnxsim'" in outcome.message:
                 raise MissingExtraError("onnxsim", "export")
             raise SimplifyError(
                 f"The graph cannot be simplified: {outcome.message}",
@@ -137,14 +146,31 @@ class Conversion:
     def stamp(self, file: Draft) -> Written:
         """Fold, stamp, and write the draft, with a copy in the scratch folder that stays as it is."""
         content = self._stamped(self._current)
-        self.copy.write_bytes(content)
+        try:
+            self.copy.write_bytes(content)
+        except OSError as error:
+            raise no_room(self._scratch, error) from error
         written = file.write(content)
         del content
         give_back()
         return written
 
+    def load(self, path: Path) -> Session:
+        """Load the file from the disk.
+
+        Raises:
+            UnexportableError: where ONNX Runtime refuses it.
+        """
+        try:
+            return Session(path)
+        except ModelFileError as error:
+            reason = error.message.replace(str(path), "it")
+            raise UnexportableError(
+                f"The graph was written, and {reason}", hint="Try another --opset, or --no-simplify."
+            ) from error
+
     def prove(self, session: Session) -> Parity:
-        """Compare the file, loaded from the disk, with the original.
+        """Compare the loaded file with the original.
 
         Raises:
             ParityError: where they part.
@@ -164,6 +190,12 @@ class Conversion:
                 raise SimplifyError(
                     f"Simplifying changes the predictions: {where}.", hint="Use --no-simplify."
                 )
+        if parity.yardstick is not None and parity.tolerance == ROUGHEST:
+            raise ParityError(
+                f"The model is too rough to be proven: {where}, and its own float32 is off by "
+                f"{parity.yardstick:.2g} from its float64.",
+                hint="Does it draw random numbers, or compare values that differ by rounding alone?",
+            )
         raise ParityError(
             f"The file predicts something else than the model: {where}.",
             hint="No file was written. Try another --opset, or see which operator the exporter changes.",
@@ -191,9 +223,15 @@ class Conversion:
             parity=parity,
         )
 
-    def _ask(self, count: int) -> None:
-        from edgeworthy.exporting.tracing import quiet
+    def _carved(self, session: Session) -> Normalization:
+        try:
+            return Normalization.from_doc_string(session.doc_string)
+        except OptionError as error:
+            raise NotConformantError(
+                f"The file lost its normalisation: {error.message}", hint="Please report this."
+            ) from error
 
+    def _ask(self, count: int) -> None:
         with quiet():
             for index in range(len(self._rows), count):
                 self._rows.append(self.original.ask(self._pictures[index], self.probes[index].name))
@@ -210,9 +248,11 @@ class Conversion:
 
     def _parity(self, session: Session) -> Parity:
         """Ask the file as the platform would: normalised and laid out as the file itself says."""
-        facts = facts_of(session)
-        normalization = facts.normalization or self._settled.normalization
-        feeds = (normalise(probe.pixels, normalization, facts.layout) for probe in self.probes)
+        layout = facts_of(session).layout
+        normalization = self._settled.normalization  # as it will be typed at upload
+        if self.contract.normalization is not None:
+            normalization = self._carved(session)
+        feeds = (normalise(probe.pixels, normalization, layout) for probe in self.probes)
         candidate = np.concatenate([session.scores(feed) for feed in feeds])
         return verify(
             probes=[probe.name for probe in self.probes],

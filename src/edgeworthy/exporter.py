@@ -14,17 +14,23 @@ from typing import TYPE_CHECKING, Unpack
 from edgeworthy import linter
 from edgeworthy.contract import Normalization
 from edgeworthy.conversion import Conversion
-from edgeworthy.errors import MissingExtraError, NotConformantError, OptionError
+from edgeworthy.errors import (
+    MissingExtraError,
+    NotAClassifierError,
+    NotConformantError,
+    OptionError,
+    first_line,
+)
 from edgeworthy.evidence import Evidence
 from edgeworthy.examination import Examination
 from edgeworthy.memory import collector_paused, give_back
 from edgeworthy.model import Draft, Written, digest, draft, metadata_bytes, metadata_of, parse, read_bytes
 from edgeworthy.results import Artefact, LintReport, Parity, Stage
 from edgeworthy.rules.container import cannot_be_simplified
-from edgeworthy.runtime import Session
 from edgeworthy.sandbox import Sandbox
 from edgeworthy.settling import ExportKeywords, ExportOptions, settle
-from edgeworthy.sources.base import SourceRequest, TrainedModel
+from edgeworthy.silence import quiet
+from edgeworthy.sources.base import InputSize, SourceRequest, TrainedModel
 from edgeworthy.sources.untrained import make_sensitive
 
 if TYPE_CHECKING:
@@ -79,7 +85,7 @@ def export(
                 trained = _load(source, request)
             settled = settle(trained, chosen)
             if trained.untrained:
-                make_sensitive(trained.module, settled.input_size)
+                _make_sensitive(trained, settled.input_size)
             done(trained.name, *trained.notes)
         graph = Conversion(trained, settled, chosen, Path(scratch))
         with graph.asking():
@@ -100,7 +106,7 @@ def export(
                 done(f"IR {contract.ir_version}, {written.size_bytes / 1e6:.1f} MB")
             examination = Examination(graph.copy, sandbox)
             with road.stage("prove") as done:
-                session = Session(file.path)
+                session = graph.load(file.path)
                 examination.begin()  # beside the proof
                 parity = graph.prove(session)
                 del session
@@ -156,7 +162,6 @@ def _load(source: str | nn.Module, request: SourceRequest) -> TrainedModel:
     try:
         import torch
 
-        from edgeworthy.exporting.tracing import quiet
         from edgeworthy.sources.registry import load_source
         from edgeworthy.sources.timm_library import describe_timm
     except ModuleNotFoundError as error:
@@ -166,7 +171,23 @@ def _load(source: str | nn.Module, request: SourceRequest) -> TrainedModel:
             return load_source(request)
     if not isinstance(source, torch.nn.Module):
         raise OptionError(f"The source is {type(source).__name__}, expected a torch.nn.Module or a text.")
+    if request.checkpoint or request.untrained or request.trust_pickle:
+        raise OptionError(
+            "checkpoint, untrained and trust_pickle are for sources that are named, not for modules.",
+            hint="Load the weights into the module first.",
+        )
     return describe_timm(source, f"module:{type(source).__module__}.{type(source).__qualname__}")
+
+
+def _make_sensitive(trained: TrainedModel, size: InputSize) -> None:
+    try:
+        with quiet():
+            make_sensitive(trained.module, size)
+    except Exception as error:  # a model of anybody's raises anything
+        raise NotAClassifierError(
+            f"The model fails on {size[0]} channels of {size[1]}x{size[2]} px: {first_line(error)}",
+            hint="Is --input-size C H W the size it was made for?",
+        ) from error
 
 
 def _record(file: Draft, written: Written, evidence: Evidence) -> Written:

@@ -66,6 +66,11 @@ class Frame:
         _one_of("frame mode", self.mode, MODES)
         _one_of("resize rule", self.resize_rule, RESIZE_RULES)
         _one_of("interpolation", self.interpolation, INTERPOLATIONS)
+        _one_of("channel order", self.channel_order, ("RGB", "L"))
+        if not self.fill or not all(isinstance(v, int) and 0 <= v <= 255 for v in self.fill):
+            raise OptionError(f"The fill {self.fill} is not made of 0..255.")
+        if not self.antialias:
+            raise OptionError("A frame without antialiasing cannot be carried out: Pillow always does it.")
         sides = self.resize if isinstance(self.resize, tuple) else (self.resize,)
         if min(self.height, self.width, *sides) < 1:
             raise OptionError(
@@ -73,6 +78,11 @@ class Frame:
             )
         if isinstance(self.resize, tuple) is (self.resize_rule == "shorter-truncate"):
             raise OptionError(f"The resize target {self.resize} does not go with {self.resize_rule!r}.")
+
+    @property
+    def channels(self) -> int:
+        """Of the input."""
+        return len(self.channel_order)
 
     @classmethod
     def letterbox(cls, height: int, width: int, **details: Any) -> Self:

@@ -7,7 +7,6 @@ RGB picture: the same Pillow resize, the same rounding, the same offsets.
 from __future__ import annotations
 
 import glob
-import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
@@ -71,13 +70,11 @@ def open_picture(path: str | Path, channel_order: Literal["RGB", "L"] = "RGB") -
         ImageError: where it is missing, no picture, cut off, or too large to decode safely.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                image.load()
-                upright = ImageOps.exif_transpose(image)
-                return _eight_bits(upright).convert(channel_order)
+        with Image.open(path) as image:
+            _refuse_bomb(image)
+            image.load()
+            upright = ImageOps.exif_transpose(image)
+            return _eight_bits(upright, image.format).convert(channel_order)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageError(f"{path} is too large to decode safely: {first_line(error)}") from error
     except FileNotFoundError as error:
@@ -114,14 +111,23 @@ def normalise(pixels: Pixels, normalization: Normalization, layout: Layout) -> n
     return np.ascontiguousarray(values[None], dtype=np.float32)
 
 
+def _refuse_bomb(image: Image.Image) -> None:
+    """Pillow only warns up to twice its limit; warning filters belong to the process and stay untouched."""
+    limit = Image.MAX_IMAGE_PIXELS
+    if limit is not None and image.width * image.height > limit:
+        raise Image.DecompressionBombError(f"{image.width}x{image.height} px, the limit is {limit} pixels")
+
+
 def _is_picture(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES and not any(part.startswith(".") for part in path.parts)
 
 
-def _eight_bits(image: Image.Image) -> Image.Image:
+def _eight_bits(image: Image.Image, form: str | None) -> Image.Image:
+    """At most 8 bits a channel; what a file of 16 bits holds is divided, whatever its brightest value."""
     if image.mode in _DEEP_MODES:
         values = np.asarray(image).astype(np.int64)
-        scaled = values // 257 if values.max(initial=0) > 255 else values
+        deep = image.mode != "I" or form == "PNG" or values.max(initial=0) > 255
+        scaled = values // 257 if deep else values
         return Image.fromarray(np.clip(scaled, 0, 255).astype(np.uint8))
     if image.mode == "F":
         return Image.fromarray(np.clip(np.nan_to_num(np.asarray(image)), 0, 255).astype(np.uint8))

@@ -7,7 +7,14 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeworthy.contract import OUTPUT_PREFIX, Normalization, layout_of, picture_size, read_output_name
+from edgeworthy.contract import (
+    Normalization,
+    layout_of,
+    picture_input,
+    picture_size,
+    read_output_name,
+    scores_output,
+)
 from edgeworthy.errors import ClassNamesError, OptionError
 from edgeworthy.evidence import PREFIX, Recorded, own_entries
 from edgeworthy.model import digest, dtype_name, metadata_of, opset_of, parse, read_bytes, tensor_shape
@@ -28,7 +35,8 @@ def inspect(path: str | Path) -> Inspection:
     graph, metadata = model.graph, metadata_of(model)
     fixed = {tensor.name for tensor in graph.initializer}
     inputs = tuple(_port(value) for value in graph.input if value.name not in fixed)
-    sizes = tuple(dim if isinstance(dim, int) else None for dim in inputs[0][2]) if inputs else ()
+    picture = picture_input([name for name, _, _ in inputs])
+    sizes = tuple(dim if isinstance(dim, int) else None for dim in inputs[picture or 0][2]) if inputs else ()
     channels, height, width = picture_size(sizes) if len(sizes) == 4 else (None, None, None)
     return Inspection(
         path=str(path),
@@ -60,13 +68,12 @@ def _port(value: Any) -> tuple[str, str, tuple[int | str, ...]]:
 
 
 def _class_names(model: ModelProto) -> tuple[str, ...]:
-    for value in model.graph.output:
-        if value.name.startswith(OUTPUT_PREFIX):
-            try:
-                return tuple(name for _, name in read_output_name(value.name))
-            except ClassNamesError:
-                break
-    return ()
+    names = [value.name for value in model.graph.output]
+    index = scores_output(names)
+    try:
+        return () if index is None else tuple(name for _, name in read_output_name(names[index]))
+    except ClassNamesError:
+        return ()
 
 
 def _normalization(text: str) -> Normalization | None:

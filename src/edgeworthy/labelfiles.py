@@ -9,6 +9,7 @@ import csv
 import io
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -20,8 +21,8 @@ from edgeworthy.labels import ClassNames
 BUILT_IN = {"imagenet-1k": "imagenet-1k.txt"}
 
 MAX_BYTES = 16 * 2**20
-_ID_COLUMNS = ("index", "id", "class_id", "class_index", "idx")
-_NAME_COLUMNS = ("name", "label", "class", "class_name", "description")
+_ID_COLUMNS = ("index", "id", "idx", "classid", "classindex", "labelid", "labelindex")
+_NAME_COLUMNS = ("name", "label", "class", "classname", "labelname", "description")
 
 
 def read_class_names(spec: str, *, fix: bool = False) -> ClassNames:
@@ -57,7 +58,7 @@ def _read(spec: str) -> list[str]:
         return _from_json(text, spec)
     if path.suffix.lower() in {".csv", ".tsv"}:
         return _from_table(text, spec, "\t" if path.suffix.lower() == ".tsv" else ",")
-    return text.rstrip("\r\n").splitlines()
+    return re.split(r"\r?\n", text.rstrip("\r\n"))
 
 
 def _text(path: Path) -> str:
@@ -109,20 +110,28 @@ def _from_table(text: str, spec: str, delimiter: str) -> list[str]:
         rows = [row for row in csv.reader(io.StringIO(text), delimiter=delimiter) if row]
     except csv.Error as error:
         raise ClassNamesError(f"{spec} is not a table: {error}.") from error
-    header = [cell.strip().lower() for cell in rows[0]]
-    names = [column for column, cell in enumerate(header) if cell in _NAME_COLUMNS]
-    ids = [column for column, cell in enumerate(header) if cell in _ID_COLUMNS]
-    if names:
-        return _rows(rows[1:], names[0], ids[0] if ids else None, spec)
+    header = [re.sub("[^a-z]", "", cell.lower()) for cell in rows[0]]
+    headed = any(cell in (*_ID_COLUMNS, *_NAME_COLUMNS) for cell in header)
+    body = rows[1:] if headed else rows
     if len(rows[0]) == 1:
-        return _rows(rows, 0, None, spec)
-    for column in (0, 1):
-        if len(rows[0]) == 2 and all(len(row) == 2 and row[column].strip().isdecimal() for row in rows):
-            return _rows(rows, 1 - column, column, spec)
+        return _rows(body, 0, None, spec)
+    numbered = [column for column in range(len(rows[0])) if _are_ids(body, column)]
+    ids = [column for column, cell in enumerate(header) if cell in _ID_COLUMNS] or numbered
+    names = [column for column, cell in enumerate(header) if cell in _NAME_COLUMNS and column not in ids]
+    if not headed and len(rows[0]) == 2 and len(ids) == 1:
+        names = [1 - ids[0]]
+    if len(names) == 1 and len(ids) <= 1:
+        return _rows(body, names[0], ids[0] if ids else None, spec)
     raise ClassNamesError(
-        f"{spec} has the columns {', '.join(header[:6])}; which are ids and names?",
-        hint=f"Head them with {_ID_COLUMNS[0]} and {_NAME_COLUMNS[0]}.",
+        f"{spec} has the columns {', '.join(rows[0][:6])}; which are ids and names?",
+        hint=f"Head one with {_ID_COLUMNS[0]}, one with {_NAME_COLUMNS[0]}, and no others with such words.",
     )
+
+
+def _are_ids(rows: Sequence[Sequence[str]], column: int) -> bool:
+    """Whether a column numbers the classes: 0, 1, 2 and so on, in whatever order, or only whole numbers."""
+    cells = [row[column].strip() for row in rows if len(row) > column]
+    return len(cells) == len(rows) and all(cell.isascii() and cell.isdecimal() for cell in cells)
 
 
 def _rows(rows: Sequence[Sequence[str]], name: int, ident: int | None, spec: str) -> list[str]:

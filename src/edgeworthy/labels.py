@@ -68,7 +68,7 @@ class ClassNames:
         for index, name in enumerate(names):
             clean = _clean(name) or f"class {index}"
             while clean in used:
-                clean = f"{clean} ({index})"
+                clean = f"{_cut(clean, _CUT_BYTES)} ({index})"
             used.add(clean)
             mended.append(clean)
         return cls(tuple(mended))
@@ -122,8 +122,12 @@ def split_entries(text: str) -> list[tuple[int, str]]:
 def _clean(name: str) -> str:
     text = name.replace(ENTRY_SEPARATOR, ",").replace(ID_SEPARATOR, "-")
     text = " ".join(_SURROGATE.sub("", _CONTROL.sub(" ", text)).split())
-    encoded = text.encode()
-    return text if len(encoded) <= MAX_NAME_BYTES else encoded[:_CUT_BYTES].decode(errors="ignore").rstrip()
+    return _cut(text, _CUT_BYTES) if len(text.encode()) > MAX_NAME_BYTES else text
+
+
+def _cut(text: str, size: int) -> str:
+    """At most so many bytes of it, at a whole character."""
+    return text.encode()[:size].decode(errors="ignore").rstrip()
 
 
 def _defects(names: tuple[str, ...]) -> Iterator[str]:

@@ -9,11 +9,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from edgeworthy.contract import MAX_FILE_BYTES
 from edgeworthy.errors import ModelFileError, OptionError, first_line
 from edgeworthy.examination import Examination
 from edgeworthy.results import Finding, LintReport, Skipped, Unchecked
 from edgeworthy.rules import RULES
 from edgeworthy.rules.base import NotApplicableError, Rule
+from edgeworthy.rules.container import too_large
 from edgeworthy.rules.subject import Subject
 from edgeworthy.sandbox import Sandbox
 
@@ -41,6 +43,8 @@ def check(
     reasons = dict(ignore) if isinstance(ignore, Mapping) else dict.fromkeys(ignore, "")
     rules = choose(select)
     choose(reasons)
+    if size := _oversize(Path(path)):
+        return _too_large(str(path), size, rules)
     with contextlib.ExitStack() as stack:
         if examination is None:
             sandbox = stack.enter_context(Sandbox())
@@ -115,6 +119,25 @@ def choose(codes: Iterable[str]) -> list[Rule]:
             hint = f"Did you mean {', '.join(close)}?" if close else "edgeworthy rule lists them all."
             raise OptionError(f"No rule has the code {code!r}.", hint=hint)
     return [rule for rule in RULES if not wanted or rule.code.startswith(tuple(wanted))]
+
+
+def _oversize(path: Path) -> int:
+    """Bytes of a file that no protobuf message can be; 0 for any other."""
+    size = path.stat().st_size if path.is_file() else 0
+    return size if size > MAX_FILE_BYTES else 0
+
+
+def _too_large(path: str, size: int, rules: Sequence[Rule]) -> LintReport:
+    message = f"The file has {size} bytes, at most {MAX_FILE_BYTES} are possible."
+    reason = f"the file is too large to be read ({too_large.code})"
+    return LintReport(
+        path=path,
+        findings=tuple(_finding(rule, message, "file") for rule in rules if rule is too_large),
+        passed=(),
+        skipped=tuple(
+            Skipped(code=rule.code, name=rule.name, reason=reason) for rule in rules if rule is not too_large
+        ),
+    )
 
 
 def _ignored(rule: Rule, reasons: Mapping[str, str]) -> str:

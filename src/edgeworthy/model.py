@@ -107,14 +107,19 @@ def metadata_bytes(metadata: Mapping[str, str]) -> bytes:
 
 def nodes_of(model: ModelProto) -> Iterator[Any]:
     """All nodes, those of subgraphs and local functions included."""
-    waiting = [*model.graph.node]
+    yield from nodes_within(model.graph)
     for function in model.functions:
-        waiting += function.node
+        yield from nodes_within(function)
+
+
+def nodes_within(graph: Any) -> Iterator[Any]:
+    """All nodes of a graph or function, those of its subgraphs included."""
+    waiting = [*graph.node]
     while waiting:
         node = waiting.pop()
         yield node
-        for graph in subgraphs_of(node):
-            waiting += graph.node
+        for inner in subgraphs_of(node):
+            waiting += inner.node
 
 
 def subgraphs_of(node: Any) -> Iterator[Any]:
@@ -126,13 +131,22 @@ def subgraphs_of(node: Any) -> Iterator[Any]:
 
 
 def tensor_shape(value: Any) -> tuple[int | str, ...] | None:
-    """Shape of a ValueInfoProto: a dynamic dimension is its name or "?"; None without a shape."""
+    """Shape of a ValueInfoProto; None without one.
+
+    A dynamic dimension is its name or "?", and one that is not above zero its value as text.
+    """
     tensor = value.type.tensor_type
     if not tensor.HasField("shape"):
         return None
-    return tuple(
-        dim.dim_value if dim.HasField("dim_value") else dim.dim_param or "?" for dim in tensor.shape.dim
-    )
+    return tuple(map(_dimension, tensor.shape.dim))
+
+
+def _dimension(dim: Any) -> int | str:
+    if dim.HasField("dim_value"):
+        size: int = dim.dim_value
+        return size if size > 0 else str(size)
+    name: str = dim.dim_param
+    return name or "?"
 
 
 def dtype_name(value: Any) -> str:
@@ -152,6 +166,14 @@ class Written:
 
     sha256: str
     size_bytes: int
+
+
+def no_room(folder: Path, error: OSError) -> TargetError:
+    """The error for a folder of temporary files that takes no more."""
+    return TargetError(
+        f"Temporary files cannot be written to {folder.parent}: {error.strerror or error}.",
+        hint="Make room there, or name another place in TMPDIR.",
+    )
 
 
 class Draft:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import functools
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from edgeworthy.contract import OPTIONAL_INPUTS
 from edgeworthy.errors import ModelFileError, first_line
 from edgeworthy.memory import give_back
-from edgeworthy.runtime import Session
+from edgeworthy.runtime import Session, facts_of
 
 MODULE = __name__
 
@@ -79,10 +80,10 @@ def survives_simplifying(path: str) -> dict[str, str]:
 
 
 def _change(path: str, simplified: Session) -> str:
-    names, feeds, expected = _answers(path)
-    if simplified.names != names:
+    original = _answers(path)
+    if simplified.names != original.names:
         return "the names of its inputs and outputs change"
-    for feed, values in zip(feeds, expected, strict=True):
+    for feed, values in zip(original.feeds, original.outputs, strict=True):
         for before, after in zip(values, simplified.run(feed), strict=True):
             if before.shape != after.shape:
                 return f"an output of shape {list(before.shape)} gets {list(after.shape)}"
@@ -102,16 +103,16 @@ def probe_scores(path: str) -> dict[str, Any]:
         `finite`; `reason` where the inputs are none that can be made up.
     """
     try:
-        _, _, answers = _answers(path)
+        answers = [outputs[_answers(path).scores] for outputs in _answers(path).outputs]
     except _NotFeedableError as error:
         return {"ran": False, "reason": str(error)}
     except ModelFileError as error:
         return {"refused": error.message}
     rows = []
     for answer in answers:
-        values = np.asarray(answer[0])
+        values = np.asarray(answer)
         if values.dtype.kind != "f" or not values.size:
-            return {"ran": False, "reason": f"its first output is {values.dtype} {list(values.shape)}"}
+            return {"ran": False, "reason": f"its scores are {values.dtype} {list(values.shape)}"}
         rows.append(values.reshape(values.shape[0] if values.ndim > 1 else 1, -1).astype(np.float64))
     scores = np.concatenate(rows)
     finite = bool(np.isfinite(scores).all())
@@ -130,20 +131,41 @@ def probe_scores(path: str) -> dict[str, Any]:
     }
 
 
+class _Answers(NamedTuple):
+    """Names of inputs and outputs, inputs made up, all outputs for each, and which one the scores are."""
+
+    names: list[str]
+    feeds: list[Feeds]
+    outputs: list[list[Any]]
+    scores: int
+
+
 @functools.lru_cache(maxsize=1)
-def _answers(path: str) -> tuple[list[str], list[Feeds], list[list[Any]]]:
-    """Names of inputs and outputs, the inputs made up, and all outputs for each of them."""
+def _answers(path: str) -> _Answers:
     session = Session(Path(path))
     feeds = _feeds(session)
-    return session.names, feeds, [session.run(feed) for feed in feeds]
+    outputs = [session.run(feed) for feed in feeds]
+    return _Answers(session.names, feeds, outputs, session.outputs.index(session.scores_port))
+
+
+def _mean_and_std(session: Session) -> tuple[float, float]:
+    """One value for all channels; of a file that says nothing, those of pixels at large."""
+    try:
+        normalization = facts_of(session).normalization
+    except ModelFileError:
+        normalization = None
+    if normalization is None:
+        return 127.5, 64.0
+    if normalization.is_identity:
+        return 0.0, 1.0
+    return float(np.mean(normalization.mean)), float(np.mean(normalization.std))
 
 
 def _feeds(session: Session) -> list[Feeds]:
-    """Black, white and noise in the picture; ones in whatever else there is."""
-    from edgeworthy.contract import OPTIONAL_INPUTS
-
+    """Black, white and noise in the picture, normalised as the file says; ones in what is optional."""
     feeds: list[Feeds] = [{}, {}, {}, {}]
     random = np.random.default_rng(_SEED)
+    mean, std = _mean_and_std(session)
     for port in session.inputs:
         shape = tuple(
             1 if axis == 0 and not isinstance(dim, int) else dim for axis, dim in enumerate(port.shape)
@@ -155,8 +177,10 @@ def _feeds(session: Session) -> list[Feeds]:
         if port.name in OPTIONAL_INPUTS or dtype is np.bool_:
             values: list[Any] = [np.ones(sizes)] * len(feeds)
         else:
-            noise = random.normal(0, 1, sizes)
-            values = [np.full(sizes, -2), np.full(sizes, 2), noise, 40 * noise]
+            noise = random.integers(0, 256, sizes)
+            faint = random.normal(mean, std, sizes)
+            pixels = [np.zeros(sizes), np.full(sizes, 255), noise, faint]
+            values = [(picture - mean) / std for picture in pixels]
         for feed, value in zip(feeds, values, strict=True):
             feed[port.name] = value.astype(dtype)
     return feeds

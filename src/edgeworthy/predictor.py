@@ -59,6 +59,9 @@ class Predictor:
         self._facts = facts_of(self._session)
         self._top_k = top_k
         chosen = normalization or self._facts.normalization
+        if chosen is not None and len(chosen.mean) == 1:
+            channels = self._facts.channels
+            chosen = Normalization(mean=chosen.mean * channels, std=chosen.std * channels)
         if chosen is None or len(chosen.mean) != self._facts.channels:
             raise OptionError(
                 f"{file} does not say how its {self._facts.channels} channels are normalised.",

@@ -24,12 +24,14 @@ class Probe:
 
 
 def standard_probes(height: int, width: int, channels: int) -> list[Probe]:
-    """Eighteen probes of one size."""
+    """Eighteen probes of one size; the first one is noise, which leaves nothing in a model at rest."""
     random = np.random.default_rng(_SEED)
     shape = (height, width, channels)
-    probes = [Probe(name, np.full(shape, level, np.uint8)) for name, level in _LEVELS]
-    for block in (1, 2, 8, 32, 96):
-        probes.append(Probe(f"noise in blocks of {block} px", _blocks(random, shape, block, 0, 256)))
+    probes = [
+        Probe(f"noise in blocks of {block} px", _blocks(random, shape, block, 0, 256))
+        for block in (1, 2, 8, 32, 96)
+    ]
+    probes += [Probe(name, np.full(shape, level, np.uint8)) for name, level in _LEVELS]
     probes.append(Probe("faint noise", _blocks(random, shape, 1, 118, 139)))
     probes.append(Probe("dark noise in blocks of 16 px", _blocks(random, shape, 16, 0, 64)))
     rows, columns = np.mgrid[0:height, 0:width]

@@ -17,8 +17,10 @@ from edgeworthy.contract import (
     Layout,
     Normalization,
     layout_of,
+    picture_input,
     picture_size,
     read_output_name,
+    scores_output,
 )
 from edgeworthy.errors import ClassNamesError, ModelFileError, OptionError, first_line
 from edgeworthy.evidence import Recorded
@@ -99,9 +101,29 @@ class Session:
             raise ModelFileError(f"Running {self.path} failed: {first_line(error)}") from error
         return result
 
+    @property
+    def picture(self) -> Port | None:
+        """The input that takes the picture; None where no or several inputs may."""
+        index = picture_input([port.name for port in self.inputs])
+        return None if index is None else self.inputs[index]
+
+    @property
+    def scores_port(self) -> Port:
+        """The output that carries the classes, or else the first."""
+        return self.outputs[scores_output([port.name for port in self.outputs]) or 0]
+
     def scores(self, batch: Array) -> Array:
-        """The first output for one input of the first input's shape; float32 [1, classes]."""
-        values = self.run({self.inputs[0].name: batch}, [self.outputs[0].name])[0]
+        """Scores for one picture of the input's shape, optional inputs being ones; float32 [1, classes]."""
+        feeds: dict[str, npt.NDArray[Any]] = {
+            port.name: np.ones(
+                [dim if isinstance(dim, int) else 1 for dim in port.shape],
+                dtype=np.bool_ if "bool" in port.dtype else np.float32,
+            )
+            for port in self.inputs
+            if port is not self.picture
+        }
+        feeds[(self.picture or self.inputs[0]).name] = batch
+        values = self.run(feeds, [self.scores_port.name])[0]
         return np.asarray(values, dtype=np.float32)
 
 
@@ -129,9 +151,9 @@ def facts_of(session: Session) -> FileFacts:
     """Read a classifier's file.
 
     Raises:
-        ModelFileError: where the first input is no picture of a fixed size.
+        ModelFileError: where there is no single input that is a picture of a fixed size.
     """
-    port = session.inputs[0] if session.inputs else None
+    port = session.picture
     shape = tuple(dim if isinstance(dim, int) else None for dim in port.shape) if port else ()
     layout = layout_of(shape)
     if port is None or layout is None or port.dtype != "tensor(float)":
@@ -148,21 +170,23 @@ def facts_of(session: Session) -> FileFacts:
         )
     recorded = Recorded.from_metadata(session.metadata)
     return FileFacts(
-        class_names=_class_names(session.outputs[0].name),
+        class_names=_class_names(session.scores_port.name),
         channels=channels,
         height_px=height,
         width_px=width,
         layout=layout,
-        normalization=_normalization(session.doc_string, recorded),
+        normalization=_normalization(session.doc_string, recorded, channels),
         recorded=recorded,
     )
 
 
-def _normalization(doc_string: str, recorded: Recorded) -> Normalization | None:
+def _normalization(doc_string: str, recorded: Recorded, channels: int) -> Normalization | None:
+    """From the doc_string, or where a tool has erased it, as the evidence says that it was."""
     try:
         return Normalization.from_doc_string(doc_string)
     except OptionError:
-        return recorded.normalization
+        in_graph = recorded.normalization_in == "graph"
+        return Normalization.identity(channels) if in_graph else recorded.normalization
 
 
 def _class_names(output: str) -> tuple[str, ...] | None:
@@ -179,4 +203,8 @@ def _port(value: Any) -> Port:
 
 
 def _describe(port: Port | None) -> str:
-    return "missing" if port is None else f"{port.name[:40]!r}, {port.dtype}, {list(port.shape)}"
+    return (
+        "not to be told among its inputs"
+        if port is None
+        else f"{port.name[:40]!r}, {port.dtype}, {list(port.shape)}"
+    )

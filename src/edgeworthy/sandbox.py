@@ -58,6 +58,9 @@ class Sandbox:
         self._replies: queue.Queue[bytes] = queue.Queue()
         self._errors: Any = None
         self._pool = ThreadPoolExecutor(1)
+        self._scratch = tempfile.TemporaryDirectory(prefix="edgeworthy-")  # a dead child tidies nothing up
+        self._lock = threading.Lock()
+        self._closed = False
 
     def __enter__(self) -> Self:
         if self._preload:
@@ -99,11 +102,15 @@ class Sandbox:
 
     def close(self) -> None:
         """End the child, and with it what is under way."""
+        with self._lock:
+            self._closed = True
         self._pool.shutdown(wait=False, cancel_futures=True)
         self._end()
+        self._scratch.cleanup()
 
     def _end(self) -> None:
-        child, self._child = self._child, None
+        with self._lock:
+            child, self._child = self._child, None
         if child is None:
             return
         child.kill()
@@ -115,17 +122,21 @@ class Sandbox:
 
     def _start(self) -> None:
         self._end()
-        self._errors = tempfile.TemporaryFile()
-        self._replies = queue.Queue()
-        arguments = [str(self._memory_bytes or 0), self._preload]
-        self._child = subprocess.Popen(
-            [sys.executable, "-m", "edgeworthy.sandbox", *arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            env=os.environ | {"PYTHONSAFEPATH": "1"},
-        )
-        threading.Thread(target=_collect, args=(self._child.stdout, self._replies), daemon=True).start()
+        with self._lock:
+            if self._closed:  # meanwhile, by another thread
+                return
+            self._errors = tempfile.TemporaryFile()
+            self._replies = queue.Queue()
+            arguments = [str(self._memory_bytes or 0), self._preload]
+            places = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), self._scratch.name)
+            self._child = subprocess.Popen(
+                [sys.executable, "-m", "edgeworthy.sandbox", *arguments],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._errors,
+                env=os.environ | places | {"PYTHONSAFEPATH": "1"},
+            )
+            threading.Thread(target=_collect, args=(self._child.stdout, self._replies), daemon=True).start()
 
     def _bury(self, child: subprocess.Popen[bytes]) -> Outcome:
         try:

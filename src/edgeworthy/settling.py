@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
+from typing import TypedDict, get_args
 
 from edgeworthy.contract import (
     CHANNELS,
@@ -26,6 +26,12 @@ from edgeworthy.sources.base import InputSize, TrainedModel
 MAX_SIDE_PX = 16_384
 
 Classes = str | Path | Sequence[str]
+
+_CHOICES: dict[str, tuple[str | None, ...]] = {
+    "normalization_in": get_args(NormalizationPlace),
+    "activation": (None, *get_args(Activation)),
+    "layout": get_args(Layout),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +73,15 @@ class ExportOptions:
     frame: Frame | None = None
 
     def __post_init__(self) -> None:
+        for name, allowed in _CHOICES.items():
+            if getattr(self, name) not in allowed:
+                choices = ", ".join(map(repr, allowed))
+                raise OptionError(f"{name}={getattr(self, name)!r} is none of {choices}.")
+        if self.input_size is not None and len(self.input_size) != 3:
+            raise OptionError(
+                f"input_size={self.input_size} has {len(self.input_size)} numbers.",
+                hint="Expected are three: channels, height, width.",
+            )
         if not MIN_OPSET <= self.opset <= MAX_OPSET:
             raise OptionError(
                 f"Opset {self.opset} is outside {MIN_OPSET}..{MAX_OPSET}.",
@@ -126,11 +141,18 @@ def settle(trained: TrainedModel, options: ExportOptions) -> Settled:
         ClassNamesError: where there are no class names, or unusable ones.
     """
     size = _input_size(trained, options)
+    frame = options.frame or (trained.frame_at(size) if trained.frame_at else None)
+    if frame and (frame.channels, frame.height, frame.width) != size:
+        raise OptionError(
+            f"The frame gives {frame.channels}x{frame.height}x{frame.width} pictures, the input takes "
+            f"{'x'.join(map(str, size))}.",
+            hint="Give a frame of the input's size and channels.",
+        )
     return Settled(
         class_names=_class_names(trained, options),
         input_size=size,
         normalization=_normalization(trained, options, size[0]),
-        frame=options.frame or (trained.frame_at(size) if trained.frame_at else None),
+        frame=frame,
     )
 
 

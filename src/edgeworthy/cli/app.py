@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import io
 import os
 import signal
 import sys
+import traceback
+import warnings
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -91,23 +94,26 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the program and end the process with the command's exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     signal.signal(signal.SIGTERM, _terminated)
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")  # what libraries tell each other
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # file names may be no text
     code = _run(words)
     spare_the_last_collection()
     sys.exit(code)
 
 
 def _run(words: list[str]) -> int:
-    if words[:1] == ["--debug"]:
-        return _call(words[1:])
-    code = 0
+    code, debug = 0, words[:1] == ["--debug"]
     try:
-        code = _call(words)
+        code = _call(words[1:] if debug else words)
         sys.stdout.flush()
     except click.ClickException as error:
         error.show()
         code = error.exit_code
     except EdgeworthyError as error:
-        _tell(error)
+        _tell(error, debug=debug)
         code = error.exit_code
     except (KeyboardInterrupt, click.Abort):
         status_console().print("interrupted", style="red")
@@ -115,7 +121,7 @@ def _run(words: list[str]) -> int:
     except BrokenPipeError:
         code = _reader_gone()
     except Exception as error:
-        _tell(_unforeseen(error))
+        _tell(_unforeseen(error), debug=debug)
         code = 2
     return code
 
@@ -143,9 +149,11 @@ def _unforeseen(error: Exception) -> EdgeworthyError:
     )
 
 
-def _tell(error: EdgeworthyError) -> None:
+def _tell(error: EdgeworthyError, *, debug: bool) -> None:
     from rich.text import Text
 
+    if debug:
+        traceback.print_exc()
     console = status_console()
     console.print(Text.assemble(("error: ", "bold red"), error.message), soft_wrap=True)
     if error.hint:

@@ -16,7 +16,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 from torch.utils.weak import WeakIdKeyDictionary
 
-_TO_PYTHON = {"_local_scalar_dense", "is_nonzero", "item"}
+_TO_PYTHON = {"_local_scalar_dense", "is_nonzero", "item", "equal", "allclose"}
+_SHAPED_BY_VALUES = {"nonzero", "_unique", "_unique2", "unique_dim", "unique_consecutive", "masked_select"}
 _TO_ARRAYS = {"numpy", "tolist", "__array__"}
 
 
@@ -49,7 +50,7 @@ class _Operators(TorchDispatchMode):
         result = func(*args, **(kwargs or {}))
         if reached:
             self._derived.add(result)
-            self.found = self.found or func.overloadpacket.__name__ in _TO_PYTHON
+            self.found = self.found or func.overloadpacket.__name__ in _TO_PYTHON | _SHAPED_BY_VALUES
         return result
 
 

@@ -130,7 +130,7 @@ class Original:
             with torch.no_grad():
                 logits = self.accessor(self._double(torch.from_numpy(picture).double()))
                 values: Floats = activate(logits, activation).numpy()
-        except (RuntimeError, TypeError, ValueError, AttributeError):
+        except Exception:  # a model of anybody's refuses in its own way
             return None
         return values if values.dtype == np.float64 and np.isfinite(values).all() else None
 
@@ -176,12 +176,18 @@ def choose_activation(logits: npt.NDArray[np.float32], asked: Activation | None)
         )
     if asked == "softmax" and single:
         raise OptionError("The softmax of a single score is always 1.", hint="Use --activation sigmoid.")
+    sums = logits.astype(np.float64).sum(axis=1)
+    are_probabilities = inside and not single and float(np.abs(sums - 1).max()) <= SUM_TOLERANCE
+    if asked == "softmax" and are_probabilities:
+        raise OptionError(
+            "The model's outputs are probabilities already: a second softmax would flatten them.",
+            hint="Leave --activation out.",
+        )
     if asked is not None:
         return asked
     if not inside:
         return "sigmoid" if single else "softmax"
-    sums = logits.astype(np.float64).sum(axis=1)
-    if not single and float(np.abs(sums - 1).max()) <= SUM_TOLERANCE:
+    if are_probabilities:
         return "none"
     what = (
         "The model's single score lies"

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from edgeworthy.model import nodes_within
+
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
 
@@ -48,8 +50,9 @@ def fold_normalization(model: ModelProto) -> bool:
 
 
 def _only_reader(graph: Any, name: str, operator: str) -> NodeProto | None:
-    readers = [node for node in graph.node if name in node.input]
-    if len(readers) != 1 or readers[0].op_type != operator or readers[0].input[0] != name:
+    readers = [node for node in nodes_within(graph) if name in node.input]
+    fits = len(readers) == 1 and readers[0].op_type == operator and readers[0].input[0] == name
+    if not fits or readers[0] not in graph.node:
         return None
     found: NodeProto = readers[0]
     return found
@@ -91,7 +94,8 @@ def _replace(graph: Any, conv: NodeProto, weight: Array, bias: Array) -> None:
 
 
 def _drop_unused(graph: Any) -> None:
-    used = {name for node in graph.node for name in node.input}
+    used = {name for node in nodes_within(graph) for name in node.input}
+    used |= {value.name for value in graph.output}
     for tensor in [tensor for tensor in graph.initializer if tensor.name not in used]:
         graph.initializer.remove(tensor)
     for node in [node for node in graph.node if node.op_type == "Constant" and node.output[0] not in used]:

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
 import re
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 
 from edgeworthy.contract import Contract
-from edgeworthy.errors import TargetError, TracedBranchError, UnexportableError, first_line
+from edgeworthy.errors import TracedBranchError, UnexportableError, first_line
 from edgeworthy.exporting.branches import reads_pixels
 from edgeworthy.exporting.classifier import Classifier
+from edgeworthy.model import no_room
+from edgeworthy.silence import quiet
 
 _OPERATOR = re.compile(r"(aten|prim|onnx|torchvision|quantized)::\w+")
 _NEEDS_OPSET = re.compile(r"added in version (\d+)")
@@ -69,10 +67,7 @@ class TorchScriptExporter:
         except ImportError:
             raise
         except OSError as error:
-            raise TargetError(
-                f"The traced graph cannot be written to {target.parent}: {error.strerror or error}.",
-                hint="Make room there, or name another place in TMPDIR.",
-            ) from error
+            raise no_room(target.parent, error) from error
         except Exception as error:
             raise _unexportable(error, contract.opset) from error
         if any(_BECAME_PYTHON.search(str(entry.message)) for entry in caught):
@@ -87,23 +82,6 @@ class TorchScriptExporter:
                 "keeps only what they were for one picture.",
                 hint="Use torch.where in place of if, or keep that branch knowingly: --allow-traced-branch.",
             )
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Keep libraries from printing, warning and logging; errors still come as exceptions."""
-    before = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    try:
-        with (
-            contextlib.redirect_stdout(io.StringIO()),
-            contextlib.redirect_stderr(io.StringIO()),
-            warnings.catch_warnings(),
-        ):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)
 
 
 def _unexportable(error: Exception, opset: int) -> UnexportableError:

@@ -93,7 +93,8 @@ def _rows(artefact: Artefact) -> list[tuple[str, str]]:
         ),
         ("Rules", summary(artefact.lint)),
     ]
-    rows += [("", f"{finding.code} {finding.message}") for finding in artefact.lint.of("warning")]
+    shown = (*artefact.lint.of("error"), *artefact.lint.of("warning"))
+    rows += [("", f"{finding.code} {finding.message}") for finding in shown]
     return rows
 
 

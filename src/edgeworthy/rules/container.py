@@ -174,6 +174,10 @@ def does_not_run(subject: Subject) -> Findings:
         yield f"ONNX Runtime did not survive the file: {outcome.message}.", "graph"
     elif "refused" in outcome.value:
         yield outcome.value["refused"], "graph"
+    elif not outcome.value["ran"]:
+        raise NotApplicableError(
+            f"ONNX Runtime loads the file, but it was not run: {outcome.value['reason']}"
+        )
 
 
 @rule("EW113", "opset-too-old", "warning", 1)

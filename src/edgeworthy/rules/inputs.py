@@ -150,12 +150,13 @@ def optional_input(subject: Subject) -> Findings:
 
     They are float32 [1] for the sensitivity, and BOOL [height, width] for the mask.
     """
-    expected = {NMS_INPUT: ("float32", 1), MASK_INPUT: ("bool", 2)}
+    _, height, width = subject.picture_size
+    expected = {NMS_INPUT: ("float32", (1,)), MASK_INPUT: ("bool", (height, width))}
     for value in subject.inputs:
-        if value.name in expected and (value.dtype, len(value.sizes)) != expected[value.name]:
-            dtype, rank = expected[value.name]
+        if value.name in expected and (value.dtype, value.sizes) != expected[value.name]:
+            dtype, sizes = expected[value.name]
             yield (
-                f"{value.name!r} is {value.dtype} {list(value.shape or ())}, expected {dtype}, rank {rank}.",
+                f"{value.name!r} is {value.dtype} {list(value.shape or ())}, expected {dtype} {list(sizes)}.",
                 "input",
             )
 

@@ -82,7 +82,7 @@ def normalization_unit_scale(subject: Subject) -> Findings:
     looks white to the model.
     """
     normalization = subject.normalization
-    if normalization.looks_like_unit_scale and not normalization.is_identity:
+    if normalization.looks_like_unit_scale:
         yield f"{normalization.upload_form()} look like values for pixels 0..1: times 255?", "doc_string"
 
 
@@ -104,7 +104,7 @@ def normalization_not_the_trainings(subject: Subject) -> Findings:
     """The normalisation is the one that the file's evidence records.
 
     Evidence says what the model was trained with, and whether the graph does it by itself. Other values
-    in the doc_string give other predictions than the proven ones.
+    in the doc_string, or none after a tool has erased it, give other predictions than the proven ones.
     """
     recorded = subject.recorded
     if recorded.normalization is None or recorded.normalization_in not in {"file", "graph"}:
@@ -112,9 +112,14 @@ def normalization_not_the_trainings(subject: Subject) -> Findings:
     expected = recorded.normalization
     if recorded.normalization_in == "graph":
         expected = Normalization.identity(len(expected.mean))
-    if subject.normalization.to_doc_string() != expected.to_doc_string():
+    try:
+        found = Normalization.from_doc_string(subject.model.graph.doc_string)
+    except OptionError:
+        yield f"The file says nothing usable, its evidence {expected.upload_form()}.", "doc_string"
+        return
+    if found.to_doc_string() != expected.to_doc_string():
         yield (
-            f"The file says {subject.normalization.upload_form()}, its evidence {expected.upload_form()}.",
+            f"The file says {found.upload_form()}, its evidence {expected.upload_form()}.",
             "doc_string",
         )
 

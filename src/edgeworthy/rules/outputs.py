@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edgeworthy.contract import ALARM_PREFIX, BOXES_PREFIX, OUTPUT_PREFIX, read_output_name
+from edgeworthy.contract import ALARM_PREFIX, BOXES_PREFIX, OUTPUT_PREFIX, read_output_name, scores_output
 from edgeworthy.errors import ClassNamesError
 from edgeworthy.labels import ID_SEPARATOR, MAX_NAME_BYTES, has_control, repeated
 from edgeworthy.rules.base import Findings, NotApplicableError, rule
@@ -31,13 +31,16 @@ def _score_count(subject: Subject) -> int:
 
 @rule("EW301", "no-scores", "error", 12)
 def no_scores(subject: Subject) -> Findings:
-    """The first output's name carries the classes.
+    """An output's name carries the classes.
 
     The platform reads what it can recognise from that name; without it, it recognises nothing.
     """
-    first = subject.outputs[0].name
-    if not first.startswith(OUTPUT_PREFIX):
-        yield f"The output is named {first[:60]!r}, expected is {OUTPUT_PREFIX!r} and the classes.", "output"
+    names = [value.name for value in subject.outputs]
+    if scores_output(names) is None:
+        yield (
+            f"The output is named {names[0][:60]!r}, expected is {OUTPUT_PREFIX!r} and the classes.",
+            "output",
+        )
 
 
 @rule("EW302", "malformed-names", "error", 12, 16)
@@ -168,6 +171,23 @@ def scores_shape(subject: Subject) -> Findings:
         )
 
 
+@rule("EW313", "alarm-or-boxes-type", "warning", 20)
+def alarm_or_boxes_type(subject: Subject) -> Findings:
+    """Alarms and boxes have the type and shape that the platform parses.
+
+    Alarms are BOOL [1, C], boxes float32 [N, 6]; others are not read as what they are.
+    """
+    expected = {ALARM_PREFIX: ("bool", 1, 0), BOXES_PREFIX: ("float32", 6, 1)}
+    for value in subject.outputs:
+        for prefix, (dtype, size, axis) in expected.items():
+            if value.name.startswith(prefix):
+                sizes = value.sizes
+                fits = value.dtype == dtype and len(sizes) == 2 and sizes[axis] == size
+                if not fits:
+                    shape = list(value.shape or ())
+                    yield f"{value.name[:40]!r} is {value.dtype} {shape}, expected {dtype}.", "output"
+
+
 @rule("EW314", "unread-output", "warning", 20)
 def unread_output(subject: Subject) -> Findings:
     """Every further output is one that the platform reads.
@@ -175,7 +195,12 @@ def unread_output(subject: Subject) -> Findings:
     Besides scores it reads alarms and boxes; what else the graph computes is computed for nothing.
     """
     known = (OUTPUT_PREFIX, ALARM_PREFIX, BOXES_PREFIX)
-    others = [value.name for value in subject.outputs[1:] if not value.name.startswith(known)]
+    spared = 0 if scores_output([value.name for value in subject.outputs]) is None else None
+    others = [
+        value.name
+        for index, value in enumerate(subject.outputs)
+        if index != spared and not value.name.startswith(known)
+    ]
     if others:
         yield f"{len(others)} further outputs that the platform does not read: {_listed(others)}.", "output"
 
@@ -204,6 +229,7 @@ RULES = (
     name_too_long,
     scores_dtype,
     scores_shape,
+    alarm_or_boxes_type,
     unread_output,
     control_character_in_name,
 )

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeworthy.contract import (
-    OPTIONAL_INPUTS,
-    OUTPUT_PREFIX,
     Normalization,
     layout_of,
+    picture_input,
     picture_size,
     read_output_name,
+    scores_output,
 )
 from edgeworthy.errors import ClassNamesError, OptionError
 from edgeworthy.evidence import Recorded
@@ -99,10 +99,10 @@ class Subject:
         Raises:
             NotApplicableError: where there is none, or more than one.
         """
-        candidates = [value for value in self.inputs if value.name not in OPTIONAL_INPUTS]
-        if len(candidates) != 1:
-            raise NotApplicableError(f"there are {len(candidates)} inputs that may be the picture (EW201)")
-        return candidates[0]
+        index = picture_input([value.name for value in self.inputs])
+        if index is None:
+            raise NotApplicableError("no or several inputs may be the picture (EW201)")
+        return self.inputs[index]
 
     @property
     def picture_size(self) -> tuple[int, int, int]:
@@ -124,10 +124,10 @@ class Subject:
         Raises:
             NotApplicableError: where there is none.
         """
-        found = [value for value in self.outputs if value.name.startswith(OUTPUT_PREFIX)]
-        if not found:
+        index = scores_output([value.name for value in self.outputs])
+        if index is None:
             raise NotApplicableError("no output carries class names (EW301)")
-        return found[0]
+        return self.outputs[index]
 
     @cached_property
     def entries(self) -> list[tuple[int, str]]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -32,14 +34,28 @@ class CallableAdapter:
         """
         place, _, name = request.spec.rpartition(":")
         mend_torchvision()  # before the user's own code imports it
-        module = _import_file(Path(place)) if place.endswith(".py") else _import_module(place)
-        model = _build(module, name, request.spec)
+        is_file = place.endswith(".py")
+        with _importable(Path(place).parent.resolve() if is_file else Path.cwd()):
+            module = _import_file(Path(place)) if is_file else _import_module(place)
+            model = _build(module, name, request.spec)
         notes: tuple[str, ...] = ()
         if request.checkpoint:
             state, notes = read_checkpoint(request.checkpoint, trust_pickle=request.trust_pickle)
             load_weights(model, state, request.spec)
-        source = f"{Path(place).name}:{name}" if place.endswith(".py") else request.spec
+        source = f"{Path(place).name}:{name}" if is_file else request.spec
         return describe_timm(model, source, untrained=request.untrained, notes=notes)
+
+
+@contextlib.contextmanager
+def _importable(folder: Path) -> Iterator[None]:
+    """With a folder first on the module search path, while the model is built, too."""
+    entry = str(folder)
+    sys.path.insert(0, entry)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ValueError):
+            sys.path.remove(entry)
 
 
 def _import_file(path: Path) -> ModuleType:
@@ -49,19 +65,15 @@ def _import_file(path: Path) -> ModuleType:
     if spec is None or spec.loader is None:
         raise SourceError(f"{path} is no Python file.")
     module = importlib.util.module_from_spec(spec)
-    sys.path.insert(0, str(path.parent.resolve()))
     sys.modules.setdefault(path.stem, module)
     try:
         spec.loader.exec_module(module)
     except Exception as error:
         raise SourceError(f"{path} cannot be imported: {_reason(error)}") from error
-    finally:
-        sys.path.pop(0)
     return module
 
 
 def _import_module(name: str) -> ModuleType:
-    sys.path.insert(0, str(Path.cwd()))
     try:
         return importlib.import_module(name)
     except Exception as error:
@@ -69,8 +81,6 @@ def _import_module(name: str) -> ModuleType:
             f"The module {name!r} cannot be imported: {_reason(error)}",
             hint="Give a module that Python finds from here, or path/to/file.py:callable.",
         ) from error
-    finally:
-        sys.path.pop(0)
 
 
 def _build(module: ModuleType, name: str, source: str) -> Any:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 _AVERAGED = ("state_dict_ema", "model_ema", "ema_state_dict", "ema")
 _WRAPPERS = (*_AVERAGED, "state_dict", "model_state_dict", "model", "module", "net", "weights")
 _PREFIXES = ("module.", "_orig_mod.")
+_COUNTERS = {"n_averaged"}  # beside the weights of torch.optim.swa_utils.AveragedModel
 _MAX_DEPTH = 4
 
 
@@ -121,7 +122,7 @@ def _unwrap(content: Any, path: Path) -> tuple[dict[str, Tensor], tuple[str, ...
             content = content.state_dict()
         if not isinstance(content, Mapping):
             break
-        wrapper = next((key for key in _WRAPPERS if isinstance(content.get(key), Mapping | nn.Module)), None)
+        wrapper = next((key for key in _WRAPPERS if _holds_weights(content.get(key))), None)
         if wrapper is None:
             break
         if wrapper in _AVERAGED:
@@ -136,7 +137,19 @@ def _unwrap(content: Any, path: Path) -> tuple[dict[str, Tensor], tuple[str, ...
     )
 
 
+def _holds_weights(content: Any, depth: int = 2) -> bool:
+    from torch import Tensor, nn
+
+    if isinstance(content, nn.Module):
+        return True
+    if not isinstance(content, Mapping):
+        return False
+    values = content.values()
+    return any(isinstance(v, Tensor) or (depth and _holds_weights(v, depth - 1)) for v in values)
+
+
 def _strip_prefixes(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    state = {key: value for key, value in state.items() if key not in _COUNTERS}
     for prefix in _PREFIXES * 2:
         if all(key.startswith(prefix) for key in state):
             state = {key.removeprefix(prefix): value for key, value in state.items()}

@@ -5,25 +5,25 @@ from __future__ import annotations
 import contextlib
 import difflib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from edgeworthy.contract import Normalization
-from edgeworthy.errors import ClassNamesError, MissingExtraError, SourceError
+from edgeworthy.errors import ClassNamesError, EdgeworthyError, MissingExtraError, SourceError, first_line
 from edgeworthy.frames import INTERPOLATIONS, Frame, Interpolation
 from edgeworthy.labelfiles import read_class_names
 from edgeworthy.labels import ClassNames
 from edgeworthy.sources.base import SourceRequest, TrainedModel
 from edgeworthy.sources.checkpoint import load_weights, read_checkpoint
 from edgeworthy.sources.torchvision_shim import mend_torchvision
-from edgeworthy.sources.untrained import SEED
 
 PREFIX = "timm:"
 
 _LOCAL = "local-dir:"
 
 _CONNECT_TIMEOUT_S = 5.0
+_INSTEAD = "Give your own weights with --checkpoint FILE, or try the road with --untrained."
 _IMAGENET_CLASSES = 1000
 
 
@@ -45,19 +45,31 @@ class TimmAdapter:
         name = request.spec.removeprefix(PREFIX)
         source = _without_path(request.spec)
         _check_name(timm, name)
+        with _told_as(name):
+            return self._made(timm, name, source, request)
+
+    def _made(self, timm: Any, name: str, source: str, request: SourceRequest) -> TrainedModel:
         if request.checkpoint:
             state, notes = read_checkpoint(request.checkpoint, trust_pickle=request.trust_pickle)
             model = _architecture_for(timm, name, state)
             load_weights(model, state, source)
             return describe_timm(model, source, notes=notes)
         if request.untrained:
-            import torch
-
-            torch.manual_seed(SEED)
             model = timm.create_model(name, pretrained=False)
             return describe_timm(model, source, untrained=True)
         model = _pretrained(timm, name)
         return describe_timm(model, source, names=_names_of(model.pretrained_cfg, model.num_classes))
+
+
+@contextlib.contextmanager
+def _told_as(name: str) -> Iterator[None]:
+    """What timm and the hub raise, as an error that names the model."""
+    try:
+        yield
+    except EdgeworthyError:
+        raise
+    except Exception as error:
+        raise SourceError(f"timm cannot make {name!r}: {first_line(error)}", hint=_INSTEAD) from error
 
 
 def describe_timm(
@@ -76,7 +88,7 @@ def describe_timm(
 
     data = resolve_data_config({}, pretrained_cfg=dict(config))
     channels, height, width = data["input_size"]
-    mean, std = (tuple(value)[:channels] for value in (data["mean"], data["std"]))
+    mean, std = (_for_channels(value, channels) for value in (data["mean"], data["std"]))
     return TrainedModel(
         module=model,
         name=source,
@@ -87,6 +99,13 @@ def describe_timm(
         untrained=untrained,
         notes=notes,
     )
+
+
+def _for_channels(values: Sequence[float], channels: int) -> tuple[float, ...]:
+    """As many values as channels; for a grayscale model only what all channels agree on is certain."""
+    if len(values) == channels:
+        return tuple(values)
+    return tuple(values[:1]) * channels if len(set(values)) == 1 else ()
 
 
 def frame_of(data: Mapping[str, Any]) -> Frame:
@@ -139,18 +158,17 @@ def _check_name(timm: Any, name: str) -> None:
 
 
 def _pretrained(timm: Any, name: str) -> Any:
-    instead = "Give your own weights with --checkpoint FILE, or try the road with --untrained."
     try:
         with _offline_unless_reachable():
             return timm.create_model(name, pretrained=True)
     except RuntimeError as error:
         if "pretrained" not in str(error).lower():
-            raise SourceError(f"timm cannot load {name!r}: {error}", hint=instead) from error
-        raise SourceError(f"timm has no pretrained weights for {name!r}.", hint=instead) from error
+            raise
+        raise SourceError(f"timm has no pretrained weights for {name!r}.", hint=_INSTEAD) from error
     except OSError as error:
         raise SourceError(
             f"The pretrained weights of {name!r} are not in the local cache, and the hub cannot be reached.",
-            hint=instead,
+            hint=_INSTEAD,
         ) from error
 
 
