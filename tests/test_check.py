@@ -119,3 +119,20 @@ def test_the_call_wins_over_the_settings(run, files, tmp_path):
     _, out, _ = run("check", "models/more/bad.onnx", "--ignore", "EW501=never")
     assert "EW501: ignored: never" in out
     assert "EW502, EW503, EW504, EW505: ignored: later" in out
+
+
+def test_a_file_that_asks_for_too_much_memory_is_a_finding(tmp_path):
+    """A few bytes that stand for 64 GB of zeros."""
+    from onnx import TensorProto, helper
+
+    def swell(model):
+        size = helper.make_tensor("size", TensorProto.INT64, [1], [2**34])
+        model.graph.initializer.append(size)
+        zero = helper.make_tensor("zero", TensorProto.FLOAT, [1], [0.0])
+        model.graph.node.insert(0, helper.make_node("ConstantOfShape", ["size"], ["sea"], value=zero))
+        model.graph.node.insert(1, helper.make_node("ReduceSum", ["sea"], ["drop"], keepdims=0))
+        model.graph.node[-1].output[0] = "before"
+        model.graph.node.append(helper.make_node("Add", ["before", "drop"], [model.graph.output[0].name]))
+
+    report = check(classifier_file(tmp_path / "m.onnx", edit=swell))
+    assert {"EW111", "EW112"} & {finding.code for finding in report.findings}

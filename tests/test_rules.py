@@ -280,12 +280,12 @@ class Answering:
     def __init__(self, sandbox, **outcomes):
         self._sandbox, self._outcomes = sandbox, outcomes
 
-    def submit(self, name, *args):
+    def submit(self, name, *args, **limits):
         from concurrent.futures import Future
 
         function = name.partition(":")[2]
         if function not in self._outcomes:
-            return self._sandbox.submit(name, *args)
+            return self._sandbox.submit(name, *args, **limits)
         future = Future()
         future.set_result(self._outcomes[function])
         return future

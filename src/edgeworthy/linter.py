@@ -11,7 +11,7 @@ from pathlib import Path
 
 from edgeworthy.contract import MAX_FILE_BYTES
 from edgeworthy.errors import ModelFileError, OptionError, first_line
-from edgeworthy.examination import Examination
+from edgeworthy.examination import Examination, memory_for, size_of
 from edgeworthy.results import Finding, LintReport, Skipped, Unchecked
 from edgeworthy.rules import RULES
 from edgeworthy.rules.base import NotApplicableError, Rule
@@ -47,7 +47,7 @@ def check(
         return _too_large(str(path), size, rules)
     with contextlib.ExitStack() as stack:
         if examination is None:
-            sandbox = stack.enter_context(Sandbox())
+            sandbox = stack.enter_context(Sandbox(memory_bytes=memory_for([Path(path)])))
             examination = Examination(Path(path), sandbox)
         subject = Subject(Path(path), examination)
         findings: list[Finding] = []
@@ -99,7 +99,7 @@ def check_all(
     with contextlib.ExitStack() as stack:
         workers = max(1, min(jobs, len(files)))
         for _ in range(workers):
-            sandboxes.put(stack.enter_context(Sandbox()))
+            sandboxes.put(stack.enter_context(Sandbox(memory_bytes=memory_for(files))))
         pool = ThreadPoolExecutor(workers)
         stack.callback(pool.shutdown, wait=False, cancel_futures=True)
         yield from pool.map(one, files)
@@ -123,7 +123,7 @@ def choose(codes: Iterable[str]) -> list[Rule]:
 
 def _oversize(path: Path) -> int:
     """Bytes of a file that no protobuf message can be; 0 for any other."""
-    size = path.stat().st_size if path.is_file() else 0
+    size = size_of(path)
     return size if size > MAX_FILE_BYTES else 0
 
 

@@ -47,7 +47,7 @@ class Sandbox:
     """A child process that calls functions one after another, and is replaced when it dies.
 
     Args:
-        memory_bytes: of address space for the child, where the system can limit it.
+        memory_bytes: of private memory for the child, where the system can limit it.
         preload: a module for the child to import while the parent is busy.
     """
 
@@ -171,7 +171,7 @@ def _limit_memory(memory_bytes: int) -> None:
     with contextlib.suppress(ImportError, ValueError, OSError):  # no such limit on Windows
         import resource
 
-        resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+        resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
 
 
 def _answer(line: bytes) -> list[Any]:
