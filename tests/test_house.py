@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+import os
 import pkgutil
 import re
 import subprocess
@@ -145,3 +146,20 @@ def test_generated_docs_are_as_the_code_says():
         [sys.executable, str(script), "--check"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_nothing_is_collected_about_the_user(tmp_path):
+    """ONNX Runtime's newer builds keep a device id and events in the cache folder unless told not to."""
+    from PIL import Image
+
+    from tests.factory import classifier_file
+
+    home = tmp_path / "home"
+    home.mkdir()
+    model = classifier_file(tmp_path / "m.onnx")
+    Image.new("RGB", (20, 20)).save(tmp_path / "a.png")
+    places = {"HOME": str(home), "XDG_CACHE_HOME": str(home / "cache")}
+    for words in (["predict", str(model), str(tmp_path / "a.png")], ["check", str(model)]):
+        command = [sys.executable, "-m", "edgeworthy", *words]
+        subprocess.run(command, env=os.environ | places, check=True, capture_output=True)
+    assert list(home.rglob("*")) == []

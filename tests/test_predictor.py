@@ -94,3 +94,9 @@ def test_neither_torch_nor_onnx_is_imported(tmp_path, pictures):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stdout.splitlines()[-1] == "[]", done.stderr
+
+
+def test_more_threads_than_cores_are_refused(tmp_path):
+    """Ten thousand spinning threads look like a program that hangs."""
+    with pytest.raises(errors.OptionError, match="10000 threads"):
+        Predictor(classifier_file(tmp_path / "m.onnx"), threads=10_000)

@@ -5,6 +5,7 @@ Sessions use one thread unless told otherwise, so that figures repeat.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from edgeworthy.contract import (
 from edgeworthy.errors import ClassNamesError, ModelFileError, OptionError, first_line
 from edgeworthy.evidence import Recorded
 from edgeworthy.memory import give_back
+from edgeworthy.silence import without_telemetry
 
 Array = npt.NDArray[np.float32]
 
@@ -53,13 +55,21 @@ class Session:
 
     Raises:
         ModelFileError: where the file is missing, or ONNX Runtime refuses it.
+        OptionError: on more threads than there are cores.
     """
 
     def __init__(self, path: Path, *, threads: int = 1, optimize: bool = True) -> None:
+        without_telemetry(os.environ)
         import onnxruntime as ort
 
         if not path.is_file():
             raise ModelFileError(f"{path} is not there.", hint="Give the path of an ONNX file.")
+        cores = os.cpu_count() or 1
+        if threads > cores:
+            raise OptionError(
+                f"{threads} threads are more than the {cores} cores of this machine.",
+                hint="They would only wait for each other; 0 takes all cores.",
+            )
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1

@@ -23,6 +23,7 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from edgeworthy.memory import give_back
+from edgeworthy.silence import without_telemetry
 
 Status = Literal["done", "raised", "crashed", "timeout"]
 
@@ -129,12 +130,14 @@ class Sandbox:
             self._replies = queue.Queue()
             arguments = [str(self._memory_bytes or 0), self._preload]
             places = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), self._scratch.name)
+            environment = os.environ | places | {"PYTHONSAFEPATH": "1"}
+            without_telemetry(environment)
             self._child = subprocess.Popen(
                 [sys.executable, "-m", "edgeworthy.sandbox", *arguments],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._errors,
-                env=os.environ | places | {"PYTHONSAFEPATH": "1"},
+                env=environment,
             )
             threading.Thread(target=_collect, args=(self._child.stdout, self._replies), daemon=True).start()
 

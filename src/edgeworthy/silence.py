@@ -1,4 +1,4 @@
-"""Keep other people's code from talking into a program's output."""
+"""Keep other people's code from talking: into a program's output, and about its user."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 
 
 @contextlib.contextmanager
@@ -24,3 +24,11 @@ def quiet() -> Iterator[None]:
             yield
     finally:
         logging.disable(before)
+
+
+def without_telemetry(environment: MutableMapping[str, str]) -> None:
+    """Tell ONNX Runtime to collect nothing, unless the user has said otherwise; before it is imported.
+
+    Its newer builds keep a device id and a database of events in the user's cache folder.
+    """
+    environment.setdefault("ORT_DISABLE_TELEMETRY", "1")
