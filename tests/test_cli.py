@@ -31,7 +31,6 @@ def run(capsys, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(Path.cwd())
     monkeypatch.chdir(tmp_path)
     (tmp_path / "cats.txt").write_text("cat\ndog\nhorse\nbird\n")
-    before = signal.getsignal(signal.SIGTERM)
 
     def call(*words):
         with pytest.raises(SystemExit) as ended:
@@ -39,8 +38,7 @@ def run(capsys, tmp_path, monkeypatch):
         captured = capsys.readouterr()
         return ended.value.code, captured.out, captured.err
 
-    yield call
-    signal.signal(signal.SIGTERM, before)
+    return call
 
 
 @pytest.fixture

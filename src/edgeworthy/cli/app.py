@@ -6,7 +6,6 @@ import difflib
 import importlib
 import io
 import os
-import signal
 import sys
 import traceback
 import warnings
@@ -93,7 +92,6 @@ def app(debug: bool) -> None:
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the program and end the process with the command's exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    signal.signal(signal.SIGTERM, _terminated)
     if not sys.warnoptions:
         warnings.simplefilter("ignore")  # what libraries tell each other
     for stream in (sys.stdout, sys.stderr):
@@ -135,11 +133,6 @@ def _reader_gone() -> int:
 def _call(words: list[str]) -> int:
     result: Any = app(words, prog_name="edgeworthy", standalone_mode=False)
     return result if isinstance(result, int) else 0
-
-
-def _terminated(number: int, frame: object) -> NoReturn:
-    """Unwind as from the keyboard, so that nothing half-written stays."""
-    sys.exit(128 + number)
 
 
 def _unforeseen(error: Exception) -> EdgeworthyError:

@@ -14,6 +14,7 @@ from edgeworthy.cli.shared import (
     output_console,
     print_json,
     status_console,
+    unwinding_on_sigterm,
 )
 from edgeworthy.contract import DEFAULT_OPSET, MAX_OPSET, MIN_OPSET
 from edgeworthy.errors import OptionError
@@ -73,7 +74,7 @@ def command(source: str, output: Path, as_json: bool, **options: Any) -> None:
     from edgeworthy.report.artefact import Ladder, render_artefact
 
     ladder = Ladder(status_console())
-    with ladder:
+    with unwinding_on_sigterm(), ladder:
         artefact = export(source, output, on_stage=ladder.add, **_arguments(options))
     if as_json:
         print_json(artefact)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import math
+import signal
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -57,6 +59,19 @@ def normalization_options(function: F) -> F:
 def examples(*lines: str) -> str:
     """An epilog with one example a line, which click shall not wrap."""
     return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+@contextlib.contextmanager
+def unwinding_on_sigterm() -> Iterator[None]:
+    """End on SIGTERM as on Ctrl-C, so that nothing half-written stays; otherwise the process just dies.
+
+    Only while there is something to tidy up: Python's handlers wait for native code to return.
+    """
+    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def output_console() -> Console:
