@@ -1,5 +1,7 @@
 """Framing repeats the training libraries byte for byte, and survives what people call pictures."""
 
+import os
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -198,3 +200,11 @@ def test_a_picture_between_pillows_warning_and_its_error_is_refused(tmp_path, mo
     with pytest.raises(ImageError, match="too large"):
         open_picture(tmp_path / "a.png")
     assert warnings.filters == before
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(ImageError, match="no regular file"):
+        open_picture(tmp_path / "pipe.png")
+    with pytest.raises(ImageError, match="no pictures"):
+        list_pictures([tmp_path])

@@ -69,6 +69,8 @@ def open_picture(path: str | Path, channel_order: Literal["RGB", "L"] = "RGB") -
     Raises:
         ImageError: where it is missing, no picture, cut off, or too large to decode safely.
     """
+    if Path(path).exists() and not Path(path).is_file():
+        raise ImageError(f"{path} is no regular file.", hint="Give files, folders or patterns.")
     try:
         with Image.open(path) as image:
             _refuse_bomb(image)
