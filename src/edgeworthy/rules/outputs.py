@@ -146,7 +146,7 @@ def name_too_long(subject: Subject) -> Findings:
         yield f"{len(long)} class names are longer than {MAX_NAME_BYTES} bytes: {_listed(long)}.", "output"
 
 
-@rule("EW311", "scores-dtype", "error", 13, 19)
+@rule("EW311", "output-dtype", "error", 13, 19)
 def scores_dtype(subject: Subject) -> Findings:
     """The scores are float32.
 
@@ -156,7 +156,7 @@ def scores_dtype(subject: Subject) -> Findings:
         yield f"The scores' type is {subject.scores.dtype}, expected is float32.", "output"
 
 
-@rule("EW312", "scores-shape", "error", 13)
+@rule("EW312", "output-shape", "error", 13)
 def scores_shape(subject: Subject) -> Findings:
     """The scores have the fixed shape [1, number of classes].
 
