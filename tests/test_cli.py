@@ -340,3 +340,40 @@ def test_a_file_name_that_is_no_text_ends_nothing(run, tmp_path, pictures):
 def test_one_value_of_mean_and_std_serves_all_channels(run, tmp_path, pictures):
     classifier_file(tmp_path / "m.onnx", normalization=None)
     assert run("predict", "m.onnx", "photos", "--mean", "127.5", "--std", "127.5")[0] == 0
+
+
+def test_inspect_lets_no_escape_reach_the_terminal(run, tmp_path):
+    def hostile(model):
+        model.producer_name = "\x1b[31mred\n"
+
+    classifier_file(tmp_path / "m.onnx", edit=hostile)
+    _, out, _ = run("inspect", "m.onnx")
+    assert "\x1b" not in out
+
+
+def test_scores_that_are_no_probabilities_are_told(run, tmp_path, pictures):
+    classifier_file(tmp_path / "m.onnx", activation="")
+    code, _, err = run("predict", "m.onnx", "photos")
+    assert code == 0
+    assert "no probabilities" in err
+
+
+@pytest.mark.parametrize(
+    "words", [("predict", "m.onnx", ""), ("export", MODEL, "--classes", "", "-o", "m2.onnx")]
+)
+def test_an_empty_word_is_no_folder(run, tmp_path, words):
+    classifier_file(tmp_path / "m.onnx")
+    code, _, err = run(*words, *(SETTLED[2:] if words[0] == "export" else ()))
+    assert code == 2
+    assert "shell variable" in err
+
+
+def test_a_file_without_outputs_says_so(run, tmp_path, pictures):
+    def silent(model):
+        model.graph.output[0].name = "x"
+        del model.graph.output[:]
+
+    classifier_file(tmp_path / "m.onnx", edit=silent)
+    code, _, err = run("predict", "m.onnx", "photos")
+    assert code == 2
+    assert "not foreseen" not in err

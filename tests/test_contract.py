@@ -115,3 +115,10 @@ def test_three_axes_have_no_layout():
 def test_other_output_names_are_refused(name):
     with pytest.raises(ClassNamesError):
         read_output_name(name)
+
+
+def test_a_scale_that_contradicts_the_values_is_refused():
+    with pytest.raises(OptionError, match=r"cannot be meant for pixels 0\.\.1"):
+        Normalization.guess_scale(*PIXELS, 1)
+    with pytest.raises(OptionError, match="above zero"):
+        Normalization.guess_scale((0.5,), (0,))

@@ -72,7 +72,11 @@ def test_equal_names_get_numbers(tmp_path, pictures):
 
 
 def test_nothing_is_overwritten_unasked(tmp_path, pictures):
-    for target in ({"folder": tmp_path / "b", "sheet": None}, {"folder": None, "sheet": pictures[0]}):
+    (tmp_path / "out").mkdir()
+    for name in ("cat.jpg", "sheet.png"):
+        (tmp_path / "out" / name).touch()
+    folder, sheet = tmp_path / "out", tmp_path / "out" / "sheet.png"
+    for target in ({"folder": folder, "sheet": None}, {"folder": None, "sheet": sheet}):
         with pytest.raises(TargetError, match="--force"):
             Drawings(pictures, **target, force=False)
     with pytest.raises(OptionError, match=r"sheet\.txt"):
@@ -82,3 +86,12 @@ def test_nothing_is_overwritten_unasked(tmp_path, pictures):
 def test_a_place_that_cannot_be_says_so(tmp_path, pictures):
     with pytest.raises(TargetError, match="cannot be written"):
         Drawings(pictures, folder=pictures[0] / "out", sheet=None, force=False)
+
+
+def test_a_picture_is_never_overwritten_by_its_own_drawing(tmp_path, pictures):
+    with pytest.raises(TargetError, match="is one of the pictures"):
+        Drawings([tmp_path / "b" / "cat.jpg"], folder=tmp_path / "b", sheet=None, force=True)
+
+
+def test_a_file_name_with_a_line_end_is_drawn():
+    contact_sheet([(Image.new("RGB", (64, 48)), prediction(path="a/two\nlines.png"))])

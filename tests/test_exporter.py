@@ -534,3 +534,55 @@ def test_an_export_that_onnx_runtime_refuses_falls_short(target, monkeypatch):
     monkeypatch.setattr(conversion, "Session", refuse)
     with pytest.raises(errors.UnexportableError, match="ONNX Runtime refuses it: no such operator"):
         export(Tiny(), target)
+
+
+class Talking(Tiny):
+    """Prints in forward."""
+
+    def forward(self, image):
+        print("hello from forward")
+        return super().forward(image)
+
+
+class ChangesItsInput(Tiny):
+    """Works on the picture in place."""
+
+    def forward(self, image):
+        return super().forward(image.mul_(0.5))
+
+
+def test_neither_the_model_nor_torch_talks_into_the_output(target, capfd):
+    export(Talking(), target)
+    with pytest.raises(errors.UnexportableError):
+        export(models.Fourier(), target, force=True)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_model_that_changes_its_input_is_asked_about_fresh_copies(target):
+    assert export(ChangesItsInput(), target).parity.verdict == "same"
+
+
+@pytest.mark.parametrize("classes", [set(NAMES), dict(enumerate(NAMES))])
+def test_names_without_an_order_are_refused(target, classes):
+    with pytest.raises(errors.ClassNamesError, match="no order of its own"):
+        export(Tiny(), target, classes=classes)
+
+
+def test_names_may_come_one_by_one_and_one_mean_serves_all(target):
+    artefact = export(Tiny(), target, classes=iter(NAMES), mean=0.5, std=0.25)
+    assert artefact.contract.class_names.names == NAMES
+    assert artefact.contract.normalization.std == (63.75,) * 3
+
+
+def test_weights_that_are_not_there_are_refused(target):
+    with torch.device("meta"):
+        model = Tiny.__new__(Tiny)
+        torch.nn.Module.__init__(model)
+        model.head = torch.nn.Linear(3, 4)
+    for absent in (model, torch.nn.Sequential(torch.nn.Flatten(), torch.nn.LazyLinear(4))):
+        with pytest.raises(errors.NotAClassifierError, match="not there yet"):
+            export(absent, target)
+
+
+def test_a_compiled_module_is_unwrapped(target):
+    assert export(torch.compile(Tiny()), target).parity.verdict == "same"

@@ -112,3 +112,9 @@ def test_two_columns_of_names_are_asked_about(tmp_path, content):
 def test_only_line_ends_end_a_line(tmp_path):
     (tmp_path / "a.txt").write_text("a\u2028b\nc\u0085d\r\n", encoding="utf-8", newline="")
     assert read_class_names(str(tmp_path / "a.txt"), fix=True).names == ("a b", "c d")
+
+
+def test_a_key_that_stands_twice_in_json_is_told(tmp_path):
+    (tmp_path / "a.json").write_text('{"0": "cat", "0": "dog", "1": "horse"}')
+    with pytest.raises(ClassNamesError, match="'0' stands twice"):
+        read_class_names(str(tmp_path / "a.json"))

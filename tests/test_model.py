@@ -159,3 +159,18 @@ def test_killed_anywhere_the_target_is_whole(tmp_path):
 def test_initialisers_of_one_model_are_serialised_alike(tmp_path):
     first, second = (classifier_file(tmp_path / f"{i}.onnx").read_bytes() for i in range(2))
     assert first == second
+
+
+def test_devices_and_pipes_are_no_targets_and_links_are_written_through(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(TargetError, match="no regular file"), draft(tmp_path / "pipe", force=True):
+        raise AssertionError
+    (tmp_path / "real.onnx").write_bytes(b"old")
+    (tmp_path / "link.onnx").symlink_to("real.onnx")
+    (tmp_path / "dangling.onnx").symlink_to("new.onnx")
+    for name in ("link.onnx", "dangling.onnx"):
+        with draft(tmp_path / name, force=True) as file:
+            file.write(b"new")
+            file.commit()
+        assert (tmp_path / name).is_symlink()
+    assert (tmp_path / "real.onnx").read_bytes() == (tmp_path / "new.onnx").read_bytes() == b"new"

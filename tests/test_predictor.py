@@ -73,6 +73,11 @@ def test_one_channel(tmp_path, pictures):
     assert isinstance(next(predict(file, pictures)), Prediction)
 
 
+def test_one_picture_needs_no_list(tmp_path, pictures):
+    file = classifier_file(tmp_path / "m.onnx")
+    assert len(list(predict(file, pictures[0]))) == len(list(predict(file, str(pictures[0])))) == 1
+
+
 def test_what_the_file_does_not_say_is_asked_for(tmp_path):
     silent = classifier_file(tmp_path / "m.onnx", normalization=None)
     with pytest.raises(errors.OptionError, match="--mean"):

@@ -303,3 +303,15 @@ def test_a_neighbouring_module_may_be_imported_while_the_model_is_built(tmp_path
 def test_what_timm_raises_names_the_model(spec):
     with pytest.raises(SourceError, match=spec.removeprefix("timm:").replace(".", r"\.")):
         load(spec, untrained=True)
+
+
+def test_code_that_ends_the_process_does_not(tmp_path):
+    (tmp_path / "exits.py").write_text("import sys\ndef build():\n    sys.exit(7)\n")
+    with pytest.raises(SourceError, match="SystemExit"):
+        load(f"{tmp_path}/exits.py:build")
+
+
+def test_random_bytes_are_no_checkpoint_to_trust(tmp_path):
+    (tmp_path / "a.pth").write_bytes(bytes(range(7, 200)))
+    with pytest.raises(CheckpointError, match=r"a\.pth is no checkpoint"):
+        load(f"timm:{SMALL}", checkpoint=tmp_path / "a.pth")

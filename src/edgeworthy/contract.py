@@ -78,6 +78,10 @@ class Normalization:
             OptionError: where the scale cannot be told and is not given.
         """
         values = [*mean, *std]
+        if not all(value > 0 for value in std):
+            raise OptionError(f"The std {list(std)} is not above zero throughout.")
+        if scale == 1 and any(value > 2 for value in values):
+            raise OptionError(f"Mean {list(mean)} and std {list(std)} cannot be meant for pixels 0..1.")
         if scale is None and any(value > 2 for value in values):
             scale = 255
         if scale is None and all(0 <= v <= 1 for v in mean) and all(0 < v < 1 for v in std):

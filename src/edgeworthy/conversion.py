@@ -34,7 +34,6 @@ from edgeworthy.results import Parity
 from edgeworthy.runtime import Session, facts_of
 from edgeworthy.sandbox import Sandbox
 from edgeworthy.settling import ExportOptions, Settled, contract_for
-from edgeworthy.silence import quiet
 from edgeworthy.sources.base import TrainedModel
 
 if TYPE_CHECKING:
@@ -232,9 +231,8 @@ class Conversion:
             ) from error
 
     def _ask(self, count: int) -> None:
-        with quiet():
-            for index in range(len(self._rows), count):
-                self._rows.append(self.original.ask(self._pictures[index], self.probes[index].name))
+        for index in range(len(self._rows), count):
+            self._rows.append(self.original.ask(self._pictures[index], self.probes[index].name))
 
     def _stamped(self, path: Path) -> bytes:
         from edgeworthy.exporting.folding import fold_normalization

@@ -23,6 +23,7 @@ from typing import Any, Literal, Self, get_args
 from edgeworthy.errors import OptionError
 
 SCHEMA_VERSION = 1
+MAX_SIDE_PX = 16_384
 
 Mode = Literal["crop", "letterbox", "stretch"]
 ResizeRule = Literal["shorter-truncate", "cover-round", "contain-round", "exact"]
@@ -72,6 +73,8 @@ class Frame:
         if not self.antialias:
             raise OptionError("A frame without antialiasing cannot be carried out: Pillow always does it.")
         sides = self.resize if isinstance(self.resize, tuple) else (self.resize,)
+        if max(self.height, self.width, *sides) > MAX_SIDE_PX:
+            raise OptionError(f"A frame of more than {MAX_SIDE_PX} px a side cannot be carried out.")
         if min(self.height, self.width, *sides) < 1:
             raise OptionError(
                 f"A frame of {self.height}x{self.width} px, resized to {self.resize}, is empty."

@@ -47,6 +47,8 @@ def list_pictures(inputs: Iterable[str | Path]) -> list[Path]:
     """
     found: list[Path] = []
     for entry in map(str, inputs):
+        if not entry.strip():
+            raise ImageError("An empty name is no picture.", hint="Is a shell variable empty?")
         path = Path(entry)
         if path.is_dir():
             pictures = sorted(p for p in path.rglob("*") if _is_picture(p.relative_to(path)) and p.is_file())

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeworthy.errors import ClassNamesError
-from edgeworthy.labels import ClassNames
+from edgeworthy.labels import ClassNames, repeated
 
 BUILT_IN = {"imagenet-1k": "imagenet-1k.txt"}
 
@@ -47,6 +47,8 @@ def read_class_names(spec: str, *, fix: bool = False) -> ClassNames:
 def _read(spec: str) -> list[str]:
     if spec in BUILT_IN:
         return resources.files("edgeworthy.data").joinpath(BUILT_IN[spec]).read_text("utf-8").splitlines()
+    if not spec.strip():
+        raise ClassNamesError("No place of class names is given.", hint="Is a shell variable empty?")
     path = Path(spec)
     if path.is_dir():
         names = sorted(entry.name for entry in os.scandir(path) if entry.is_dir())
@@ -84,7 +86,7 @@ def _text(path: Path) -> str:
 
 def _from_json(text: str, spec: str) -> list[str]:
     try:
-        content = json.loads(text)
+        content = json.loads(text, object_pairs_hook=_unique)
     except (ValueError, RecursionError) as error:
         raise ClassNamesError(f"{spec} is not JSON: {error}.") from error
     if isinstance(content, list):
@@ -96,6 +98,14 @@ def _from_json(text: str, spec: str) -> list[str]:
     return _ordered(
         [(_id(key, spec), _from_object(value, key, spec)) for key, value in content.items()], spec
     )
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object, none of whose keys stands twice."""
+    twice = repeated(key for key, _ in pairs)
+    if twice:
+        raise ValueError(f"the key {twice[0]!r} stands twice")
+    return dict(pairs)
 
 
 def _from_object(value: Any, key: str, spec: str) -> str:

@@ -244,6 +244,7 @@ def draft(target: Path, *, force: bool = False) -> Iterator[Draft]:
     Raises:
         TargetError: at once, where the target cannot become a file.
     """
+    target = target.resolve() if target.is_symlink() else target
     refuse_existing(target, force=force)
     if not target.parent.is_dir():
         raise TargetError(f"The folder {target.parent} does not exist.", hint="Make it first, or change -o.")
@@ -274,6 +275,8 @@ def refuse_existing(target: Path, *, force: bool) -> None:
         TargetError: where the target is a directory, or exists and `force` is not given.
     """
     if target.is_dir():
-        raise TargetError(f"{target} is a folder.", hint="Give -o the path of a file.")
+        raise TargetError(f"{target} is a folder.", hint="Give the path of a file.")
+    if target.exists() and not target.is_file():
+        raise TargetError(f"{target} is no regular file.", hint="Choose another name.")
     if target.exists() and not force:
-        raise TargetError(f"{target} exists.", hint="Overwrite it with --force, or choose another -o.")
+        raise TargetError(f"{target} exists.", hint="Overwrite it with --force, or choose another name.")

@@ -63,9 +63,10 @@ class Predictor:
             channels = self._facts.channels
             chosen = Normalization(mean=chosen.mean * channels, std=chosen.std * channels)
         if chosen is None or len(chosen.mean) != self._facts.channels:
+            given = f"{len(chosen.mean)} values of mean and std are" if chosen else "nothing is"
             raise OptionError(
-                f"{file} does not say how its {self._facts.channels} channels are normalised.",
-                hint="Give --mean and --std as in its training.",
+                f"{file} takes {self._facts.channels} channels, and {given} known of their normalisation.",
+                hint="Give --mean and --std as in its training, one value a channel.",
             )
         self._normalization = chosen
         self.frame, self.frame_source = _frame(self._facts, frame)
@@ -108,7 +109,7 @@ class Predictor:
 
 def predict(
     file: str | Path,
-    pictures: Iterable[str | Path],
+    pictures: str | Path | Iterable[str | Path],
     *,
     frame: Mode | Frame | None = None,
     normalization: Normalization | None = None,
@@ -120,8 +121,9 @@ def predict(
     Yields:
         A `Prediction` or `Unreadable` for each path, in order.
     """
+    paths = [pictures] if isinstance(pictures, str | Path) else pictures
     return Predictor(file, frame=frame, normalization=normalization, top_k=top_k, threads=threads).predict(
-        pictures
+        paths
     )
 
 

@@ -163,6 +163,8 @@ def facts_of(session: Session) -> FileFacts:
     Raises:
         ModelFileError: where there is no single input that is a picture of a fixed size.
     """
+    if not session.outputs:
+        raise ModelFileError(f"{session.path} has no output.", hint="See: edgeworthy check")
     port = session.picture
     shape = tuple(dim if isinstance(dim, int) else None for dim in port.shape) if port else ()
     layout = layout_of(shape)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict, get_args
@@ -18,12 +18,10 @@ from edgeworthy.contract import (
 )
 from edgeworthy.errors import ClassNamesError, OptionError
 from edgeworthy.evidence import Activation, NormalizationPlace
-from edgeworthy.frames import Frame
+from edgeworthy.frames import MAX_SIDE_PX, Frame
 from edgeworthy.labelfiles import read_class_names
 from edgeworthy.labels import ClassNames
 from edgeworthy.sources.base import InputSize, TrainedModel
-
-MAX_SIDE_PX = 16_384
 
 Classes = str | Path | Sequence[str]
 
@@ -189,6 +187,12 @@ def names_from(classes: Classes, *, fix: bool) -> ClassNames:
     """Class names from a list of them, or from a file, folder or built-in list."""
     if isinstance(classes, str | Path):
         return read_class_names(str(classes), fix=fix)
+    if isinstance(classes, set | frozenset | Mapping):
+        raise ClassNamesError(
+            f"The class names are a {type(classes).__name__}, which has no order of its own.",
+            hint="Give a list in the order of the model's outputs.",
+        )
+    classes = tuple(classes)
     wrong = [name for name in classes if not isinstance(name, str)]
     if wrong:
         raise ClassNamesError(f"The class name {wrong[0]!r} is {type(wrong[0]).__name__}, expected str.")
@@ -222,9 +226,10 @@ def _input_size(trained: TrainedModel, options: ExportOptions) -> InputSize:
 
 
 def _normalization(trained: TrainedModel, options: ExportOptions, channels: int) -> Normalization:
-    if options.mean is not None and options.std is not None:
+    mean, std = _listed(options.mean), _listed(options.std)
+    if mean is not None and std is not None:
         given = Normalization.guess_scale(
-            _per_channel(options.mean, channels), _per_channel(options.std, channels), options.scale
+            _per_channel(mean, channels), _per_channel(std, channels), options.scale
         )
     elif trained.normalization is not None:
         given = trained.normalization
@@ -243,3 +248,7 @@ def _normalization(trained: TrainedModel, options: ExportOptions, channels: int)
 
 def _per_channel(values: Sequence[float], channels: int) -> Sequence[float]:
     return list(values) * channels if len(values) == 1 else values
+
+
+def _listed(values: Sequence[float] | float | None) -> Sequence[float] | None:
+    return (values,) if isinstance(values, int | float) else values

@@ -5,8 +5,29 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import os
+import sys
 import warnings
 from collections.abc import Iterator, MutableMapping
+
+
+@contextlib.contextmanager
+def native_output_to_nowhere() -> Iterator[None]:
+    """Nothing that native code writes to the process's standard output arrives; torch dumps graphs there."""
+    try:
+        sys.stdout.flush()
+        kept = os.dup(1)
+    except (OSError, ValueError, AttributeError):  # there is no standard output
+        yield
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 1)
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+        os.close(nowhere)
 
 
 @contextlib.contextmanager

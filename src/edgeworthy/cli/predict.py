@@ -80,15 +80,24 @@ def command(file: Path, pictures: tuple[str, ...], as_json: bool, **options: Any
     paths = list_pictures(pictures)
     drawings = Drawings(paths, folder=options["annotate"], sheet=options["sheet"], force=options["force"])
     show = _json_printer(predictor) if as_json else _text_printer(predictor)
-    failed = 0
+    failed, odd = 0, False
     for result in _with_progress(predictor.predict(paths), len(paths)):
         show(result)
         drawings.add(result)
         failed += isinstance(result, Unreadable)
+        odd = odd or not _are_probabilities(result)
     drawings.finish()
+    if odd:
+        note = f"note: these scores are no probabilities in 0..1; see: edgeworthy check {file}"
+        status_console().print(note, style="yellow", soft_wrap=True)
     if failed and not as_json:
         status_console().print(f"{failed} of {len(paths)} pictures could not be read.", style="red")
     return 1 if failed else 0
+
+
+def _are_probabilities(result: Result) -> bool:
+    scores = () if isinstance(result, Unreadable) else result.scores
+    return all(-1e-5 <= score.probability <= 1 + 1e-5 for score in scores)
 
 
 def _normalization(options: dict[str, Any]) -> Normalization | None:

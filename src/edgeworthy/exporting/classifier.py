@@ -14,6 +14,7 @@ from edgeworthy.contract import Layout, Normalization
 from edgeworthy.errors import NotAClassifierError, OptionError, UnstableModelError, first_line
 from edgeworthy.evidence import Activation
 from edgeworthy.exporting.outputs import Accessor, find_scores
+from edgeworthy.silence import quiet
 
 Floats = npt.NDArray[np.floating[Any]]
 
@@ -127,7 +128,7 @@ class Original:
         try:
             if self._double is None:
                 self._double = copy.deepcopy(self.module).double()
-            with torch.no_grad():
+            with torch.no_grad(), quiet():
                 logits = self.accessor(self._double(torch.from_numpy(picture).double()))
                 values: Floats = activate(logits, activation).numpy()
         except Exception:  # a model of anybody's refuses in its own way
@@ -136,8 +137,8 @@ class Original:
 
     def _row(self, picture: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         try:
-            with torch.no_grad():
-                output = self.module(torch.from_numpy(picture))
+            with torch.no_grad(), quiet():
+                output = self.module(torch.from_numpy(picture.copy()))
         except TypeError as error:
             raise NotAClassifierError(
                 f"The model cannot be called with one picture: {first_line(error)}.",

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from edgeworthy.contract import MAX_FILE_BYTES
 from edgeworthy.errors import NotAClassifierError
@@ -54,7 +55,13 @@ def prepared(module: nn.Module) -> nn.Module:
     Raises:
         NotAClassifierError: where its weights are not float32, or too large for one file.
     """
+    module = getattr(module, "_orig_mod", module)  # what torch.compile wraps
     tensors = [*module.parameters(), *module.buffers()]
+    if any(tensor.is_meta or is_lazy(tensor) for tensor in tensors):
+        raise NotAClassifierError(
+            "Some of the model's weights are not there yet: they are on the meta device, or lazy.",
+            hint="Load the weights, or run the model once, before it is exported.",
+        )
     size = sum({tensor.untyped_storage().data_ptr(): _bytes(tensor) for tensor in tensors}.values())
     if size > MAX_FILE_BYTES:
         raise NotAClassifierError(

@@ -9,12 +9,12 @@ from typing import Any, Protocol
 
 import torch
 
-from edgeworthy.contract import Contract
+from edgeworthy.contract import MAX_OPSET, Contract
 from edgeworthy.errors import TracedBranchError, UnexportableError, first_line
 from edgeworthy.exporting.branches import reads_pixels
 from edgeworthy.exporting.classifier import Classifier
 from edgeworthy.model import no_room
-from edgeworthy.silence import quiet
+from edgeworthy.silence import native_output_to_nowhere, quiet
 
 _OPERATOR = re.compile(r"(aten|prim|onnx|torchvision|quantized)::\w+")
 _NEEDS_OPSET = re.compile(r"added in version (\d+)")
@@ -53,7 +53,12 @@ class TorchScriptExporter:
         """See `Exporter.trace`."""
         stream: Any
         try:
-            with target.open("wb") as stream, quiet(), warnings.catch_warnings(record=True) as caught:
+            with (
+                target.open("wb") as stream,
+                native_output_to_nowhere(),
+                quiet(),
+                warnings.catch_warnings(record=True) as caught,
+            ):
                 warnings.simplefilter("always")
                 torch.onnx.export(
                     classifier,
@@ -88,6 +93,11 @@ def _unexportable(error: Exception, opset: int) -> UnexportableError:
     text = str(error)
     operator = _OPERATOR.search(text)
     needed = _NEEDS_OPSET.search(text)
+    if operator and needed and int(needed.group(1)) > MAX_OPSET:
+        return UnexportableError(
+            f"The operator {operator.group()} needs opset {needed.group(1)}, the platform takes {MAX_OPSET}.",
+            hint="Replace it in the model.",
+        )
     if operator and needed:
         return UnexportableError(
             f"The operator {operator.group()} stands in the way of opset {opset}.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 from edgeworthy.errors import ImageError, OptionError, TargetError
 from edgeworthy.images import open_picture
 from edgeworthy.model import refuse_existing
-from edgeworthy.report.predictions import printable
+from edgeworthy.report.tables import printable
 from edgeworthy.results import Prediction, Unreadable
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from PIL.ImageFont import FreeTypeFont, ImageFont
 
 SHEET_HOLDS = 60
+
+_FONTS = ("NotoSansCJK-Regular.ttc", "DejaVuSans.ttf", "Arial Unicode.ttf", "arial.ttf", "Arial.ttf")
 
 _TILE_PX = (320, 240)
 _SHEET_COLUMNS = 3
@@ -51,7 +54,10 @@ class Drawings:
         self._position = 0
         if sheet and sheet.suffix.lower() not in {".png", ".jpg", ".jpeg", ".webp"}:
             raise OptionError(f"The sheet {sheet} is no picture's name.", hint="Name it sheet.png, say.")
+        originals = {path.resolve() for path in paths}
         for target in (*self._targets, *([sheet] if sheet else [])):
+            if target.resolve() in originals:
+                raise TargetError(f"{target} is one of the pictures.", hint="Choose another place.")
             refuse_existing(target, force=force)
         with _writing(folder or sheet or Path()):
             if folder:
@@ -136,7 +142,7 @@ def contact_sheet(pictures: Sequence[tuple[Image, Prediction]]) -> Image:
         shown = picture.convert("RGB")
         shown.thumbnail(_TILE_PX)
         page.paste(shown, (left + (_TILE_PX[0] - shown.width) // 2, top + _TILE_PX[1] - shown.height))
-        name = _fitted(draw, Path(prediction.path).name, _font(size), tile[0])
+        name = _fitted(draw, printable(Path(prediction.path).name), _font(size), tile[0])
         draw.text((left, top + _TILE_PX[1] + 2), name, fill=_INK, font=_font(size))
         _draw_scores(draw, prediction, (left, top + _TILE_PX[1] + line), tile[0], size)
     return page
@@ -165,7 +171,12 @@ def _fitted(draw: ImageDraw, text: str, font: FreeTypeFont | ImageFont, width: i
     return text + "…"
 
 
+@functools.cache
 def _font(size: int) -> FreeTypeFont | ImageFont:
+    """One of the system's fonts, which know more letters than the one that Pillow brings."""
     from PIL import ImageFont
 
+    for name in _FONTS:
+        with contextlib.suppress(OSError):
+            return ImageFont.truetype(name, size)
     return ImageFont.load_default(size)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from edgeworthy.report.tables import printable
 from edgeworthy.results import Prediction, Unreadable
 
 if TYPE_CHECKING:
@@ -16,9 +17,9 @@ def render_prediction(result: Prediction | Unreadable) -> Text:
     """The picture's path, and a line for each of its classes."""
     from rich.text import Text
 
-    text = Text(result.path, "bold")
+    text = Text(printable(result.path), "bold")
     if isinstance(result, Unreadable):
-        text.append(f"\n  {result.message}", "red")
+        text.append(f"\n  {printable(result.message)}", "red")
         return text
     for score in result.scores:
         filled = round(_BAR_CHARACTERS * min(1.0, max(0.0, score.probability)))
@@ -26,8 +27,3 @@ def render_prediction(result: Prediction | Unreadable) -> Text:
         text.append("█" * filled + " " * (_BAR_CHARACTERS - filled), "blue")
         text.append(f" {printable(score.name)}")
     return text
-
-
-def printable(name: str) -> str:
-    """A class name without characters that would steer a terminal."""
-    return "".join(character if character.isprintable() else "\ufffd" for character in name)

@@ -20,8 +20,13 @@ def facts_table(rows: Iterable[tuple[str, str]]) -> Table:
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     for key, value in rows:
-        table.add_row(key, Text(value))
+        table.add_row(key, Text(printable(value)))
     return table
+
+
+def printable(text: str) -> str:
+    """The text without characters that would steer a terminal or break a line."""
+    return "".join(character if character.isprintable() else "\ufffd" for character in text)
 
 
 def first_and_last(names: Sequence[str]) -> str:

@@ -68,7 +68,7 @@ def _import_file(path: Path) -> ModuleType:
     sys.modules.setdefault(path.stem, module)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise SourceError(f"{path} cannot be imported: {_reason(error)}") from error
     return module
 
@@ -98,7 +98,7 @@ def _build(module: ModuleType, name: str, source: str) -> Any:
         )
     try:
         model = target()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise SourceError(
             f"Calling {source} failed: {_reason(error)}", hint="It is called without arguments."
         ) from error

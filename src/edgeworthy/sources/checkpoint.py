@@ -87,6 +87,9 @@ def _read_safetensors(path: Path) -> Any:
 def _read_pickle(path: Path, trust_pickle: bool) -> Any:
     import torch
 
+    with path.open("rb") as stream:
+        if stream.read(2)[:1] not in {b"P", b"\x80", b"("}:
+            raise CheckpointError(f"{path.name} is no checkpoint.", hint="Save the model's state_dict().")
     try:
         if trust_pickle:
             return torch.load(path, map_location="cpu", weights_only=False)
