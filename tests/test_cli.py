@@ -259,6 +259,13 @@ def test_an_export_in_a_process_of_its_own_prints_nothing_of_the_libraries(tmp_p
     assert json.loads(program("inspect", target, "--json").stdout)["evidence"]["untrained"] == "true"
 
 
+# A shell's background jobs, and all that they start, ignore Ctrl-C unless they are told otherwise.
+HEARS_SIGINT = (
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "from edgeworthy.cli import main; main()"
+)
+
+
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)]
 )
@@ -266,7 +273,7 @@ def test_an_interrupted_export_leaves_no_target(tmp_path, number, code):
     target = tmp_path / "m.onnx"
     words = ["export", "timm:test_vit", "--untrained", "--classes", "imagenet-1k", "-o", str(target)]
     process = subprocess.Popen(
-        [sys.executable, "-m", "edgeworthy", *words],
+        [sys.executable, "-c", HEARS_SIGINT, *words],
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
