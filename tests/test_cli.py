@@ -6,7 +6,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -307,7 +306,7 @@ def test_a_closed_pipe_is_no_error(tmp_path, pictures):
     assert errors == b""
 
 
-def test_the_program_starts_quickly_because_it_loads_little():
+def test_the_program_loads_little_to_start():
     code = (
         "import sys; from edgeworthy.cli.app import app\n"
         "heavy = {'numpy', 'onnx', 'onnxruntime', 'torch', 'PIL', 'rich'} & set(sys.modules)\n"
@@ -315,9 +314,7 @@ def test_the_program_starts_quickly_because_it_loads_little():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
-    started = time.perf_counter()
     assert program("--version").stdout.startswith("edgeworthy, version ")
-    assert time.perf_counter() - started < 20
 
 
 def test_the_readmes_sample_is_what_check_prints(run, tmp_path):

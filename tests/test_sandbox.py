@@ -130,8 +130,7 @@ def test_no_child_outlives_a_sandbox_that_is_closed_while_it_starts():
     before = children()
     for moment in range(12):
         with Sandbox() as sandbox:
-            future = sandbox.submit("tests.test_sandbox:sleep", 30)
+            sandbox.submit("tests.test_sandbox:sleep", 30)
             time.sleep(0.002 * moment)
-        assert not future.cancelled() or future.done()
     time.sleep(0.2)
     assert children() <= before

@@ -31,6 +31,7 @@ MIN_IR_VERSION = 7  # [2]
 DEFAULT_IR_VERSION = 8  # [2]
 MAX_FILE_BYTES = 2**31 - 1  # [4] protobuf's own limit for one message
 CHANNELS = (1, 3)  # [7] grayscale, RGB
+SUM_TOLERANCE = 1e-3  # [14] the probabilities of one picture sum to 1 within this
 
 _MEANS_KEY = "means"  # [22]
 _STDS_KEY = "vars"  # [22] the platform's word; the values are standard deviations

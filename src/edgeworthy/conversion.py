@@ -185,7 +185,7 @@ class Conversion:
         if self._current != self._raw:
             unsimplified = self._scratch / "unsimplified.onnx"
             unsimplified.write_bytes(self._stamped(self._raw))
-            if self._parity(Session(unsimplified)).verdict != "different":
+            if self._parity(self.load(unsimplified)).verdict != "different":
                 raise SimplifyError(
                     f"Simplifying changes the predictions: {where}.", hint="Use --no-simplify."
                 )

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from edgeworthy.contract import Layout, Normalization
+from edgeworthy.contract import SUM_TOLERANCE, Layout, Normalization
 from edgeworthy.errors import NotAClassifierError, OptionError, UnstableModelError, first_line
 from edgeworthy.evidence import Activation
 from edgeworthy.exporting.outputs import Accessor, find_scores
@@ -18,7 +18,6 @@ from edgeworthy.silence import quiet
 
 Floats = npt.NDArray[np.floating[Any]]
 
-SUM_TOLERANCE = 1e-3  # rows of probabilities sum to 1 within this
 STABLE_WITHIN = 1e-6  # two eager runs on one picture may differ by this much in a logit's relative size
 
 

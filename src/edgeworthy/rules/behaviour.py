@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from edgeworthy.contract import SUM_TOLERANCE
 from edgeworthy.rules.base import Findings, NotApplicableError, rule
 from edgeworthy.rules.subject import Subject
 
 _SLACK = 1e-5  # rounding of a float32 softmax
-_SUM_TOLERANCE = 1e-3
 _STILL = 1e-7  # scores that differ by less over black, white and noise do not depend on the picture
 _MANY_CLASSES = 5  # of fewer, honest scores may be as flat as those of two softmaxes
 _FLATTEST = math.e * 1.001  # softmax of values in 0..1 gives no two scores with a larger quotient
@@ -40,7 +40,7 @@ def sum_is_not_one(subject: Subject) -> Findings:
     if subject.recorded.activation == "sigmoid":
         raise NotApplicableError("the evidence declares independent sigmoids")
     figures = _probabilities(subject)
-    if abs(figures["worst_sum"] - 1) > _SUM_TOLERANCE:
+    if abs(figures["worst_sum"] - 1) > SUM_TOLERANCE:
         yield f"The scores of one picture sum to {figures['worst_sum']:.4g}, expected is 1.", "output"
 
 
@@ -64,7 +64,7 @@ def softmax_twice(subject: Subject) -> Findings:
     figures = _probabilities(subject)
     if figures["classes"] < _MANY_CLASSES:
         raise NotApplicableError(f"with {figures['classes']} classes flat scores prove nothing")
-    if abs(figures["worst_sum"] - 1) > _SUM_TOLERANCE or figures["spread"] <= _STILL:
+    if abs(figures["worst_sum"] - 1) > SUM_TOLERANCE or figures["spread"] <= _STILL:
         raise NotApplicableError("the scores are no softmax of the picture (EW502, EW505)")
     if figures["steepest"] <= _FLATTEST:
         yield (
