@@ -37,9 +37,9 @@ def test_a_difference_names_its_probe():
 def test_float64_moves_the_tolerance_only_where_the_model_itself_is_rough():
     candidate = softmax(LOGITS) + 3e-5
     rough, exact = softmax(LOGITS) + 1e-5, softmax(LOGITS)
-    assert compare(candidate, in_float64=lambda probe: rough[probe]).verdict == "same"
-    assert compare(candidate, in_float64=lambda probe: exact[probe]).verdict == "different"
-    assert compare(candidate, in_float64=lambda _: None).tolerance == TOLERANCE
+    assert compare(candidate, otherwise=lambda probe: rough[probe]).verdict == "same"
+    assert compare(candidate, otherwise=lambda probe: exact[probe]).verdict == "different"
+    assert compare(candidate, otherwise=lambda _: None).tolerance == TOLERANCE
 
 
 def test_float64_is_asked_on_the_worst_probes_first_and_no_longer_than_needed():
@@ -52,7 +52,7 @@ def test_float64_is_asked_on_the_worst_probes_first_and_no_longer_than_needed():
         asked.append(probe)
         return softmax(LOGITS)[probe] + (1e-5 if probe == 2 else 0)
 
-    parity = compare(candidate, in_float64=double)
+    parity = compare(candidate, otherwise=double)
     assert (asked, parity.verdict, parity.yardstick) == ([1, 2], "same", 1e-5)
 
 
@@ -60,7 +60,7 @@ def test_float64_is_not_asked_for_without_need():
     def fail(_):
         raise AssertionError
 
-    assert compare(softmax(LOGITS), in_float64=fail).verdict == "same"
+    assert compare(softmax(LOGITS), otherwise=fail).verdict == "same"
 
 
 def test_the_best_class_must_agree_where_the_original_is_decided():

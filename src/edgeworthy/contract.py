@@ -97,6 +97,31 @@ class Normalization:
         )
 
     @classmethod
+    def given(
+        cls, mean: Sequence[float] | float, std: Sequence[float] | float, *, scale: int | None, channels: int
+    ) -> Self:
+        """From what a user gives: one value for all channels or one each, on either scale.
+
+        Raises:
+            OptionError: where the scale cannot be told, or there is not one value a channel.
+        """
+        normalization = cls.guess_scale(_per_channel(mean, channels), _per_channel(std, channels), scale)
+        normalization.require(channels)
+        return normalization
+
+    def require(self, channels: int) -> None:
+        """Stop where there is not one value a channel [23].
+
+        Raises:
+            OptionError: in that case.
+        """
+        if len(self.mean) != channels:
+            raise OptionError(
+                f"{len(self.mean)} values of mean and std for {channels} channels.",
+                hint="Give one value a channel with --mean and --std.",
+            )
+
+    @classmethod
     def identity(cls, channels: int) -> Self:
         """What a file carves whose graph normalises by itself: means 0, stds 1 [24]."""
         return cls(mean=(0.0,) * channels, std=(1.0,) * channels)
@@ -232,6 +257,11 @@ def picture_size(shape: Sequence[int | None]) -> tuple[int | None, int | None, i
     if layout_of(shape) == "nhwc":
         return shape[3], shape[1], shape[2]
     return shape[1], shape[2], shape[3]
+
+
+def _per_channel(values: Sequence[float] | float, channels: int) -> Sequence[float]:
+    listed = [values] if isinstance(values, int | float) else list(values)
+    return listed * channels if len(listed) == 1 else listed
 
 
 def _is_numbers(values: object) -> bool:

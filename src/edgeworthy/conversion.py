@@ -258,7 +258,7 @@ class Conversion:
             candidate=candidate,
             logits=self._logits,
             activation=self.activation,
-            in_float64=lambda probe: self.original.in_float64(self._pictures[probe], self.activation),
+            otherwise=lambda probe: self.original.in_float64(self._pictures[probe], self.activation),
             atol=self._options.atol,
         )
 

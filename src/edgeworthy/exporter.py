@@ -21,10 +21,9 @@ from edgeworthy.errors import (
     OptionError,
     first_line,
 )
-from edgeworthy.evidence import Evidence
 from edgeworthy.examination import Examination
 from edgeworthy.memory import collector_paused, give_back
-from edgeworthy.model import Draft, Written, digest, draft, metadata_bytes, metadata_of, parse, read_bytes
+from edgeworthy.model import append_metadata, draft
 from edgeworthy.results import Artefact, LintReport, Parity, Stage
 from edgeworthy.rules.container import cannot_be_simplified
 from edgeworthy.sandbox import Sandbox
@@ -113,7 +112,7 @@ def export(
                 give_back()
                 done(f"largest difference {parity.max_abs_diff:.1g}, allowed {parity.tolerance:.1g}")
         with road.stage("record") as done:
-            final = _record(file, written, graph.evidence(parity))
+            final = append_metadata(file, written, graph.evidence(parity).to_metadata())
             done("read back, the graph is the one that was proved")
         with road.stage("check") as done:
             lint = _conformant(file.path, Path(target), examination, simplified=chosen.simplify)
@@ -188,19 +187,6 @@ def _make_sensitive(trained: TrainedModel, size: InputSize) -> None:
             f"The model fails on {size[0]} channels of {size[1]}x{size[2]} px: {first_line(error)}",
             hint="Is --input-size C H W the size it was made for?",
         ) from error
-
-
-def _record(file: Draft, written: Written, evidence: Evidence) -> Written:
-    """Put the evidence behind the proven bytes, read back, and make sure that nothing else changed."""
-    metadata = evidence.to_metadata()
-    file.append(metadata_bytes(metadata))
-    final = read_bytes(file.path)
-    proven = digest(memoryview(final)[: written.size_bytes]) == written.sha256
-    if not proven or metadata_of(parse(final, str(file.path))) != metadata:
-        raise NotConformantError(
-            "The file on disk is not the one that was proved.", hint="Is the disk sound?"
-        )
-    return Written(sha256=digest(final), size_bytes=len(final))
 
 
 def _conformant(path: Path, target: Path, examination: Examination, *, simplified: bool) -> LintReport:

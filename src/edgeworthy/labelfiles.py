@@ -18,6 +18,8 @@ from typing import Any
 from edgeworthy.errors import ClassNamesError
 from edgeworthy.labels import ClassNames, repeated
 
+Classes = str | Path | Sequence[str]
+
 BUILT_IN = {"imagenet-1k": "imagenet-1k.txt"}
 
 MAX_BYTES = 16 * 2**20
@@ -42,6 +44,22 @@ def read_class_names(spec: str, *, fix: bool = False) -> ClassNames:
         return ClassNames.repaired(names) if fix else ClassNames(tuple(names))
     except ClassNamesError as error:
         raise ClassNamesError(f"{spec}: {error.message}", hint=error.hint) from error
+
+
+def names_from(classes: Classes, *, fix: bool) -> ClassNames:
+    """Class names from a list of them, or from a file, folder or built-in list."""
+    if isinstance(classes, str | Path):
+        return read_class_names(str(classes), fix=fix)
+    if isinstance(classes, set | frozenset | Mapping):
+        raise ClassNamesError(
+            f"The class names are a {type(classes).__name__}, which has no order of its own.",
+            hint="Give a list in the order of the model's outputs.",
+        )
+    classes = tuple(classes)
+    wrong = [name for name in classes if not isinstance(name, str)]
+    if wrong:
+        raise ClassNamesError(f"The class name {wrong[0]!r} is {type(wrong[0]).__name__}, expected str.")
+    return ClassNames.repaired(classes) if fix else ClassNames(tuple(classes))
 
 
 def _read(spec: str) -> list[str]:

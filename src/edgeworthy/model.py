@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from edgeworthy.contract import MAX_FILE_BYTES
-from edgeworthy.errors import ModelFileError, TargetError
+from edgeworthy.errors import ModelFileError, NotConformantError, TargetError
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -130,6 +130,18 @@ def subgraphs_of(node: Any) -> Iterator[Any]:
             yield attribute.g
 
 
+def tensors_of(model: ModelProto) -> Iterator[Any]:
+    """All constant tensors: initialisers and attributes, those of subgraphs and local functions included."""
+    yield from model.graph.initializer
+    for node in nodes_of(model):
+        for attribute in node.attribute:
+            yield from attribute.tensors
+            if attribute.HasField("t"):
+                yield attribute.t
+        for graph in subgraphs_of(node):
+            yield from graph.initializer
+
+
 def tensor_shape(value: Any) -> tuple[int | str, ...] | None:
     """Shape of a ValueInfoProto; None without one.
 
@@ -235,6 +247,23 @@ class Draft:
             f"{self._target} cannot be written: {error.strerror or error}.",
             hint="Choose another place with -o, or make room.",
         )
+
+
+def append_metadata(file: Draft, written: Written, metadata: Mapping[str, str]) -> Written:
+    """Put entries behind the proven bytes of a draft, read it back, and make sure that nothing else changed.
+
+    Raises:
+        NotConformantError: where the disk gives back something else.
+    """
+    file.append(metadata_bytes(metadata))
+    final = read_bytes(file.path)
+    proven = digest(memoryview(final)[: written.size_bytes]) == written.sha256
+    found = metadata_of(parse(final, str(file.path)))
+    if not proven or not metadata.items() <= found.items():
+        raise NotConformantError(
+            "The file on disk is not the one that was proved.", hint="Is the disk sound?"
+        )
+    return Written(sha256=digest(final), size_bytes=len(final))
 
 
 @contextlib.contextmanager

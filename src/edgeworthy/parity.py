@@ -4,8 +4,9 @@ The yardstick is the original's own rounding. ONNX Runtime with and without its 
 already differs by 1.5e-6 in probability on EfficientNet-Lite0, so 1e-5 passes. Where a difference is
 larger, float64 decides: the original in float32 against itself in float64, on the same probes, times
 four; over 24 families of architectures nothing correct went beyond 3.4 times, and no model's float32 was
-off by more than 1e-4. A model that is rougher than ROUGHEST proves nothing: it may hold noise, or hang on
-a rounding error.
+off by more than 1e-4. For a repaired file the original is a file, too, and the yardstick ONNX Runtime
+with its optimisation against itself without. A model that is rougher than ROUGHEST proves nothing: it may
+hold noise, or hang on a rounding error.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ def verify(
     candidate: Floats,
     logits: Floats,
     activation: Activation,
-    in_float64: Callable[[int], Floats | None] = lambda _: None,
+    otherwise: Callable[[int], Floats | None] = lambda _: None,
     atol: float | None = None,
 ) -> Parity:
     """Compare probabilities [probes, classes] of the original and of the file.
@@ -48,8 +49,9 @@ def verify(
         candidate: the file's; they may hold NaN, which counts as a difference of 1.
         logits: the original's raw scores [probes, columns].
         activation: what made probabilities of them.
-        in_float64: the original's probabilities [1, classes] on one probe in double precision, None
-            where it refuses; asked for only when needed, probe by probe, until the yardstick suffices.
+        otherwise: the original's probabilities [1, classes] on one probe in other arithmetic, double
+            precision or without the runtime's optimisation, None where it refuses; asked for only when
+            needed, probe by probe, until the yardstick suffices.
         atol: tolerance in probability in place of the yardstick.
 
     Returns:
@@ -60,7 +62,7 @@ def verify(
     largest = float(differences.max())
     tolerance, yardstick = TOLERANCE if atol is None else atol, None
     if atol is None and largest > TOLERANCE:
-        yardstick = _yardstick(reference, differences.max(axis=1), in_float64)
+        yardstick = _yardstick(reference, differences.max(axis=1), otherwise)
         tolerance = min(ROUGHEST, max(TOLERANCE, YARDSTICKS * (yardstick or 0)))
     spread = float(np.ptp(reference, axis=0).max())
     agrees = _top1(reference) == _top1(candidate)
@@ -86,15 +88,15 @@ def verify(
 
 
 def _yardstick(
-    reference: Floats, differences: Floats, in_float64: Callable[[int], Floats | None]
+    reference: Floats, differences: Floats, otherwise: Callable[[int], Floats | None]
 ) -> float | None:
-    """What float32 differs from float64 on the probes, the worst ones first, until that explains them all."""
+    """What the two arithmetics differ by on the probes, the worst first, until that explains them all."""
     found = None
     for probe in np.argsort(-differences, kind="stable"):
-        double = in_float64(int(probe))
-        if double is None:
+        other = otherwise(int(probe))
+        if other is None:
             return None
-        found = max(found or 0.0, float(np.abs(double - reference[probe]).max()))
+        found = max(found or 0.0, float(np.abs(other - reference[probe]).max()))
         if YARDSTICKS * found >= differences.max():
             break
     return found

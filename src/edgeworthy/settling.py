@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict, get_args
@@ -19,11 +19,9 @@ from edgeworthy.contract import (
 from edgeworthy.errors import ClassNamesError, OptionError
 from edgeworthy.evidence import Activation, NormalizationPlace
 from edgeworthy.frames import MAX_SIDE_PX, Frame
-from edgeworthy.labelfiles import read_class_names
+from edgeworthy.labelfiles import Classes, names_from
 from edgeworthy.labels import ClassNames
 from edgeworthy.sources.base import InputSize, TrainedModel
-
-Classes = str | Path | Sequence[str]
 
 _CHOICES: dict[str, tuple[str | None, ...]] = {
     "normalization_in": get_args(NormalizationPlace),
@@ -183,22 +181,6 @@ def contract_for(settled: Settled, options: ExportOptions, outputs: int) -> Cont
     )
 
 
-def names_from(classes: Classes, *, fix: bool) -> ClassNames:
-    """Class names from a list of them, or from a file, folder or built-in list."""
-    if isinstance(classes, str | Path):
-        return read_class_names(str(classes), fix=fix)
-    if isinstance(classes, set | frozenset | Mapping):
-        raise ClassNamesError(
-            f"The class names are a {type(classes).__name__}, which has no order of its own.",
-            hint="Give a list in the order of the model's outputs.",
-        )
-    classes = tuple(classes)
-    wrong = [name for name in classes if not isinstance(name, str)]
-    if wrong:
-        raise ClassNamesError(f"The class name {wrong[0]!r} is {type(wrong[0]).__name__}, expected str.")
-    return ClassNames.repaired(classes) if fix else ClassNames(tuple(classes))
-
-
 def _class_names(trained: TrainedModel, options: ExportOptions) -> ClassNames:
     if options.classes is not None:
         return names_from(options.classes, fix=options.fix_names)
@@ -226,29 +208,13 @@ def _input_size(trained: TrainedModel, options: ExportOptions) -> InputSize:
 
 
 def _normalization(trained: TrainedModel, options: ExportOptions, channels: int) -> Normalization:
-    mean, std = _listed(options.mean), _listed(options.std)
-    if mean is not None and std is not None:
-        given = Normalization.guess_scale(
-            _per_channel(mean, channels), _per_channel(std, channels), options.scale
-        )
-    elif trained.normalization is not None:
-        given = trained.normalization
-    else:
+    if options.mean is not None and options.std is not None:
+        return Normalization.given(options.mean, options.std, scale=options.scale, channels=channels)
+    given = trained.normalization
+    if given is None:
         raise OptionError(
             f"{trained.name} does not say how its pixels are normalised.",
             hint="Give --mean and --std as in its training, such as 0.485,0.456,0.406 and 0.229,0.224,0.225.",
         )
-    if len(given.mean) != channels:
-        raise OptionError(
-            f"{len(given.mean)} values of mean and std for {channels} channels.",
-            hint="Give one value a channel with --mean and --std.",
-        )
+    given.require(channels)
     return given
-
-
-def _per_channel(values: Sequence[float], channels: int) -> Sequence[float]:
-    return list(values) * channels if len(values) == 1 else values
-
-
-def _listed(values: Sequence[float] | float | None) -> Sequence[float] | None:
-    return (values,) if isinstance(values, int | float) else values
