@@ -1,6 +1,8 @@
 """Every rule finds the defect that is planted for it, and says nothing of good files."""
 
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -8,19 +10,22 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgeworthy import linter
-from edgeworthy.contract import MASK_INPUT, MAX_FILE_BYTES, NMS_INPUT, Normalization, output_name
+from edgeworthy.contract import INPUT_NAME, MASK_INPUT, MAX_FILE_BYTES, NMS_INPUT, Normalization, output_name
+from edgeworthy.errors import OptionError
 from edgeworthy.evidence import PREFIX
 from edgeworthy.examination import Examination
 from edgeworthy.frames import Frame
 from edgeworthy.labels import ClassNames
-from edgeworthy.rules import RULES
-from edgeworthy.rules.base import Rule
+from edgeworthy.rules import RULES, TARGETS
+from edgeworthy.rules import base as rules_base
+from edgeworthy.rules.base import FAMILIES, MENDINGS, Rule
+from edgeworthy.rules.rows import ROWS, SOURCES, explained, sources_of
 from edgeworthy.sandbox import Outcome
 from tests.factory import IMAGENET, classifier_file
 
 
-def report(path, sandbox):
-    return linter.check(path, examination=Examination(path, sandbox))
+def report(path, sandbox, **options):
+    return linter.check(path, examination=Examination(path, sandbox), **options)
 
 
 def rename(model, old, new):
@@ -201,6 +206,18 @@ def transposed_evidence(height, width):
     return recorded(frame=Frame.stretch(height, width).to_json())
 
 
+def weights_listed(model):
+    """As exporters did before IR version 4."""
+    for tensor in model.graph.initializer:
+        value = helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims))
+        model.graph.input.append(value)
+
+
+def counted_pixels(model):
+    """A node whose output is as long as its input has values."""
+    model.graph.node.insert(0, helper.make_node("NonZero", [model.graph.input[0].name], ["places"]))
+
+
 SIX = ("cat", "dog", "horse", "cow", "bird", "fish")
 OTHER = Normalization(mean=(1, 2, 3), std=(4, 5, 6))
 
@@ -229,6 +246,7 @@ PLANTED = [
     ("EW209", {"width": 3}, set()),
     ("EW210", {"edit": transposed_evidence(16, 12)}, set()),
     ("EW211", {"edit": second_input(NMS_INPUT, TensorProto.FLOAT, (2, 2))}, set()),
+    ("EW212", {"edit": weights_listed}, set()),
     ("EW301", {"edit": output_named("output")}, set()),
     ("EW302", {"edit": classes_named("cat;dog", "horse", "cow")}, set()),
     ("EW303", {"edit": output_named("scores-1:cat;2:dog;3:horse")}, set()),
@@ -260,12 +278,21 @@ PLANTED = [
     ("EW503", {"edit": scaled(np.nan)}, set()),
     ("EW504", {"edit": second_softmax, "names": SIX}, set()),
     ("EW505", {"edit": scaled(0)}, {"EW502"}),
+    ("EW601", {"edit": ir(9)}, {"EW104"}),
+    ("EW602", {"edit": second_input(NMS_INPUT)}, set()),
+    ("EW603", {"edit": classes_named('24" screen', "dog", "horse")}, set()),
+    ("EW604", {"edit": counted_pixels}, set()),
+    ("EW605", {"edit": erf}, {"EW107"}),
+    ("EW606", {"edit": recorded(parity='{"tolerance": 1e-05}')}, set()),
 ]
+
+BY_CODE = {rule.code: rule for rule in RULES}
 
 
 @pytest.mark.parametrize(("code", "details", "also"), PLANTED, ids=[case[0] for case in PLANTED])
 def test_a_planted_defect_is_found_and_nothing_else(tmp_path, sandbox, code, details, also):
-    found = report(classifier_file(tmp_path / "m.onnx", **details), sandbox)
+    targets = BY_CODE[code].targets
+    found = report(classifier_file(tmp_path / "m.onnx", **details), sandbox, targets=targets)
     codes = {finding.code for finding in found.findings}
     assert code in codes
     assert codes - also == {code}
@@ -322,7 +349,7 @@ def test_a_file_beyond_2_gib_is_found_without_reading_it(tmp_path, sandbox):
         stream.truncate(MAX_FILE_BYTES + 1)  # takes no room
     found = report(path, sandbox)
     assert [finding.code for finding in found.findings] == ["EW109"]
-    assert len(found.skipped) == len(RULES) - 1
+    assert len(found.skipped) == sum(not rule.targets for rule in RULES) - 1
     assert not found.passed
 
 
@@ -331,13 +358,109 @@ def test_every_rule_has_a_planted_defect():
     assert {rule.code for rule in RULES} == {code for code, _, _ in PLANTED} | elsewhere
 
 
+def constant_nodes(model):
+    """Weights as Constant nodes, as some converters write them."""
+    nodes = [
+        helper.make_node("Constant", [], [tensor.name], value=tensor) for tensor in model.graph.initializer
+    ]
+    del model.graph.initializer[:]
+    for node in reversed(nodes):
+        model.graph.node.insert(0, node)
+
+
+def typed_fields(model):
+    """Weights in float_data instead of raw bytes."""
+    for tensor in model.graph.initializer:
+        values = numpy_helper.to_array(tensor)
+        tensor.CopyFrom(
+            helper.make_tensor(tensor.name, TensorProto.FLOAT, values.shape, values.flatten().tolist())
+        )
+
+
+def half_weights(model):
+    """float16 within, float32 at the borders."""
+    for tensor in [*model.graph.initializer]:
+        half = numpy_helper.from_array(
+            numpy_helper.to_array(tensor).astype(np.float16), tensor.name + "_half"
+        )
+        model.graph.initializer.append(half)
+        model.graph.node.insert(0, helper.make_node("Cast", [half.name], [tensor.name], to=TensorProto.FLOAT))
+        model.graph.initializer.remove(tensor)
+
+
+def spelled_softmax(model):
+    """Softmax by its parts, as exporters for older runtimes write it."""
+    name = model.graph.output[0].name
+    del model.graph.node[-1]
+    model.graph.node.extend(
+        [
+            helper.make_node("ReduceMax", ["logits"], ["top"], axes=[1], keepdims=1),
+            helper.make_node("Sub", ["logits", "top"], ["below"]),
+            helper.make_node("Exp", ["below"], ["raised"]),
+            helper.make_node("ReduceSum", ["raised", "one"], ["whole"], keepdims=1),
+            helper.make_node("Div", ["raised", "whole"], [name]),
+        ]
+    )
+    model.graph.initializer.append(numpy_helper.from_array(np.int64([1]), "one"))
+
+
+def computed_shape(model):
+    """Flatten spelled as Shape, Gather, Concat and Reshape: dynamic within, as TorchScript writes `view`."""
+    place = next(index for index, node in enumerate(model.graph.node) if node.op_type == "Flatten")
+    del model.graph.node[place]
+    nodes = [
+        helper.make_node("Shape", ["pooled"], ["shape"]),
+        helper.make_node("Gather", ["shape", "first"], ["batch"], axis=0),
+        helper.make_node("Concat", ["batch", "rest"], ["flat"], axis=0),
+        helper.make_node("Reshape", ["pooled", "flat"], ["features"]),
+    ]
+    for node in reversed(nodes):
+        model.graph.node.insert(place, node)
+    for name, values in {"first": [0], "rest": [-1]}.items():
+        model.graph.initializer.append(numpy_helper.from_array(np.int64(values), name))
+
+
+def annotated(model):
+    """Shapes of values within, a producer, and an import that no node uses."""
+    model.graph.value_info.append(helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 3]))
+    model.producer_name, model.producer_version, model.domain = "pytorch", "2.13.0", "org.example"
+    model.opset_import.add(domain="ai.onnx.ml", version=3)
+
+
+def as_converted_from_keras(model):
+    """Channels last throughout: no Transpose, a mean over the sides, a matrix product and an addition."""
+    name = model.graph.output[0].name
+    shape = model.graph.input[0].type.tensor_type.shape
+    for dim, size in zip(shape.dim, (1, 12, 16, 3), strict=True):
+        dim.dim_value = size
+    del model.graph.node[:]
+    model.graph.node.extend(
+        [
+            helper.make_node("ReduceMean", [INPUT_NAME], ["features"], axes=[1, 2], keepdims=0),
+            helper.make_node("MatMul", ["features", "weight"], ["product"]),
+            helper.make_node("Add", ["product", "bias"], ["logits"]),
+            helper.make_node("Softmax", ["logits"], [name], axis=-1),
+        ]
+    )
+
+
 IN_GRAPH = {"normalization": IMAGENET.to_doc_string(), "normalization_in": "graph"}
 IN_FILE = IN_GRAPH | {"normalization_in": "file"}
 
 GOOD = {
     "plain": {},
-    "opset 12": {"opset": 12},
+    "opset 12": {"opset": 12, "ir_version": 7},
+    "opset 13": {"opset": 13, "ir_version": 7},
+    "opset 14": {"opset": 14, "ir_version": 7},
+    "opset 15": {"opset": 15},
     "IR 7": {"ir_version": 7},
+    "weights as Constant nodes": {"edit": constant_nodes},
+    "weights in typed fields": {"edit": typed_fields},
+    "half within": {"edit": half_weights},
+    "softmax by its parts": {"edit": spelled_softmax},
+    "computed shape": {"edit": computed_shape},
+    "annotated": {"edit": annotated},
+    "converted from Keras": {"edit": as_converted_from_keras},
     "nhwc": {"layout": "nhwc"},
     "grayscale": {"channels": 1, "normalization": Normalization(mean=(127.5,), std=(127.5,))},
     "two classes": {"names": ("no", "yes")},
@@ -365,6 +488,12 @@ def test_good_files_have_no_findings(tmp_path, sandbox, details):
     found = report(classifier_file(tmp_path / "m.onnx", **details), sandbox)
     assert found.findings == ()
     assert {skipped.code for skipped in found.skipped} <= {"EW210", "EW407", "EW502", "EW504"}
+
+
+def test_advice_has_nothing_to_say_of_a_plain_file(tmp_path, sandbox):
+    found = report(classifier_file(tmp_path / "m.onnx"), sandbox, targets=TARGETS)
+    assert found.findings == ()
+    assert {"EW601", "EW602", "EW603", "EW604", "EW605"} <= set(found.passed)
 
 
 @pytest.mark.parametrize(("edit", "code"), [
@@ -399,13 +528,105 @@ def test_a_confident_model_does_not_ignore_its_picture(tmp_path, sandbox):
     assert report(classifier_file(tmp_path / "m.onnx", edit=confident), sandbox).findings == ()
 
 
-def test_initialisers_among_the_inputs_are_no_inputs(tmp_path, sandbox):
-    def listed(model):
-        for tensor in model.graph.initializer:
-            value = helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims))
-            model.graph.input.append(value)
+def test_weights_among_the_inputs_are_told_once_and_not_taken_for_pictures(tmp_path, sandbox):
+    found = report(classifier_file(tmp_path / "m.onnx", edit=weights_listed), sandbox)
+    assert [finding.code for finding in found.findings] == ["EW212"]
+    assert "2 of the inputs" in found.findings[0].message
 
-    assert report(classifier_file(tmp_path / "m.onnx", edit=listed), sandbox).findings == ()
+
+def test_weights_that_have_to_be_inputs_are_no_defect(tmp_path, sandbox):
+    """Below IR version 4 the checker refuses a file that does not list them."""
+    found = report(classifier_file(tmp_path / "m.onnx", edit=both(ir(3), weights_listed)), sandbox)
+    assert "EW212" in {skipped.code for skipped in found.skipped}
+
+
+def test_the_pictures_without_finite_scores_are_named(tmp_path, sandbox):
+    """A logarithm has no value for the two darkest of the pictures."""
+
+    def logarithm(model):
+        model.graph.initializer.append(numpy_helper.from_array(np.float32([10]), "ten"))
+        place = next(index for index, node in enumerate(model.graph.node) if node.op_type == "Flatten")
+        model.graph.node[place].input[0] = "logged"
+        model.graph.node.insert(place, helper.make_node("Log", ["less"], ["logged"]))
+        model.graph.node.insert(place, helper.make_node("Sub", ["pooled", "ten"], ["less"]))
+
+    plain = Normalization(mean=(1, 1, 1), std=(1, 1, 1))
+    path = classifier_file(tmp_path / "m.onnx", edit=logarithm, normalization=plain)
+    found = report(path, sandbox, select=["EW5"])
+    assert [finding.message for finding in found.findings] == [
+        "Scores are NaN or infinite for black, faint noise."
+    ]
+    assert {skipped.code for skipped in found.skipped} == {"EW501", "EW502", "EW504", "EW505"}
+
+
+def test_advice_is_given_for_the_target_that_is_asked_for_and_no_other(tmp_path, sandbox):
+    path = classifier_file(tmp_path / "m.onnx", edit=ir(9))
+    told = {
+        target: [finding.message for finding in report(path, sandbox, targets=[target]).of("info")]
+        for target in TARGETS
+    }
+    assert [target for target, messages in told.items() if messages] == ["hailo", "nvidia"]
+    assert "1.11" in told["hailo"][0]
+    without = report(path, sandbox)
+    listed = {*without.passed, *(entry.code for entry in (*without.findings, *without.skipped))}
+    assert listed == {rule.code for rule in RULES if not rule.targets}
+
+
+def test_a_runtime_that_ends_later_takes_what_an_older_one_refuses(tmp_path, sandbox):
+    path = classifier_file(tmp_path / "m.onnx", edit=ir(10))
+    found = report(path, sandbox, targets=["cpu", "Qualcomm", "hailo"], select=["EW601"])
+    assert len(found.findings) == 3
+    fine = report(classifier_file(tmp_path / "m.onnx"), sandbox, targets=["cpu"], select=["EW601"])
+    assert fine.passed == ("EW601",)
+
+
+@pytest.mark.parametrize("select", [["EW6"], ["EW3", "ew603"]])
+def test_advice_without_a_target_is_explained(tmp_path, select):
+    with pytest.raises(OptionError, match=select[-1].upper()) as caught:
+        linter.check(tmp_path / "absent.onnx", select=select)
+    assert "--target" in caught.value.hint
+    assert "memryx" in caught.value.hint
+
+
+def test_a_target_of_which_nothing_is_known_is_refused(tmp_path):
+    with pytest.raises(OptionError, match="deepx") as caught:
+        linter.check(tmp_path / "absent.onnx", targets=["deepx"])
+    assert "hailo" in caught.value.hint
+
+
+@pytest.mark.parametrize("text", ["", "{}", "no json", '{"tolerance": "much"}', '{"tolerance": null}', "[]"])
+def test_a_proof_that_cannot_be_read_is_no_proof(tmp_path, sandbox, text):
+    path = classifier_file(tmp_path / "m.onnx", edit=recorded(parity=text))
+    found = report(path, sandbox, targets=["intel"], select=["EW606"])
+    assert [skipped.reason for skipped in found.skipped] == ["the file carries no proof"]
+
+
+class Listening:
+    """A sandbox that writes down what it is asked."""
+
+    def __init__(self, sandbox):
+        self._sandbox, self.asked = sandbox, []
+
+    def submit(self, name, *args, **limits):
+        self.asked.append(name.partition(":")[2])
+        return self._sandbox.submit(name, *args, **limits)
+
+
+def test_a_static_check_neither_runs_nor_simplifies(tmp_path, sandbox):
+    listening = Listening(sandbox)
+    found = report(classifier_file(tmp_path / "m.onnx", activation=""), listening, static=True)
+    assert set(listening.asked) == {"get_ready", "check_model"}
+    left_out = {skipped.code for skipped in found.skipped if skipped.reason == "--static"}
+    assert left_out == {"EW111", "EW112", "EW501", "EW502", "EW503", "EW504", "EW505"}
+    assert "EW110" in found.passed
+    assert found.findings == ()
+
+
+def test_rules_that_need_no_native_code_start_none(tmp_path, sandbox):
+    listening = Listening(sandbox)
+    report(classifier_file(tmp_path / "m.onnx"), listening, select=["EW3"])
+    report(classifier_file(tmp_path / "m.onnx"), listening, ignore=["EW1", "EW5"])
+    assert listening.asked == []
 
 
 def test_operators_in_branches_are_seen(tmp_path, sandbox):
@@ -438,9 +659,54 @@ def test_rules_are_ordered_unique_and_explained():
     assert len(set(names)) == len(names)
     for rule in RULES:
         assert isinstance(rule, Rule)
-        assert rule.title.endswith(".")
-        assert rule.why.endswith(".")
+        assert rule.family in FAMILIES.values()
+        for sentence in (rule.title, rule.why, rule.example):
+            assert sentence.endswith("."), rule.code
+            assert "Example:" not in sentence
         assert rule.rows
+        assert rule.sources
+        assert rule.mending in MENDINGS
+
+
+def test_advice_names_a_source_of_its_own_and_the_other_rules_their_rows():
+    for rule in RULES:
+        of_the_rows = sources_of(rule.rows)
+        assert rule.sources[: len(of_the_rows)] == of_the_rows
+        assert bool(rule.targets) == (len(rule.sources) > len(of_the_rows)) == (rule.code[:3] == "EW6")
+        assert rule.severity == "info" or not rule.targets
+
+
+def test_the_docs_say_the_same_of_each_rows_source():
+    text = (Path(__file__).parents[1] / "docs" / "contract.md").read_text("utf-8")
+    rows = re.findall(r"^\| (\d+) \|.*\| ([^|]+) \| [^|]+ \|$", text, re.MULTILINE)
+    assert {int(number): tuple(source.split(", ")) for number, source in rows} == ROWS
+    for tag in SOURCES:
+        assert f"**{tag}**" in text or tag.islower(), tag
+
+
+def test_a_sources_tag_is_explained_and_an_address_left_alone():
+    assert explained("DOC normalization").startswith("DOC normalization (other pages of")
+    assert explained("https://example.org/") == "https://example.org/"
+    assert all(explained(tag) != tag for tags in ROWS.values() for tag in tags)
+
+
+def test_a_rule_without_an_example_has_none():
+    @rules_base.rule("EW999", "nothing", "info", 1, mending="no")
+    def nothing(subject):
+        """A title.
+
+        The first paragraph
+        of two.
+
+        The second.
+        """
+        yield "", ""
+
+    assert (nothing.title, nothing.why, nothing.example) == (
+        "A title.",
+        "The first paragraph of two. The second.",
+        "",
+    )
 
 
 def test_class_names_of_the_factory_are_what_the_contract_writes():

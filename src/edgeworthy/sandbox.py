@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
@@ -89,7 +90,7 @@ class Sandbox:
             line = self._replies.get(timeout=timeout_s)
         except queue.Empty:
             self._end()
-            return Outcome(status="timeout", message=f"no answer within {timeout_s:g} s")
+            return Outcome(status="timeout", message=f"no answer within {timeout_s:.3g} s")
         if not line:
             return self._bury(child)
         status, content = json.loads(line)
@@ -97,9 +98,18 @@ class Sandbox:
             return Outcome(status="done", value=content)
         return Outcome(status="raised", message=content)
 
-    def submit(self, function: str, *args: Any, timeout_s: float = DEFAULT_TIMEOUT_S) -> Future[Outcome]:
-        """`call` in the background; calls are made one after another, in order."""
-        return self._pool.submit(self.call, function, *args, timeout_s=timeout_s)
+    def submit(
+        self, function: str, *args: Any, timeout_s: float | Callable[[], float] = DEFAULT_TIMEOUT_S
+    ) -> Future[Outcome]:
+        """`call` in the background; calls are made one after another, in order.
+
+        A `timeout_s` that depends on the calls before is a function, asked when its own call starts.
+        """
+
+        def start() -> Outcome:
+            return self.call(function, *args, timeout_s=timeout_s() if callable(timeout_s) else timeout_s)
+
+        return self._pool.submit(start)
 
     def close(self) -> None:
         """End the child, and with it what is under way."""

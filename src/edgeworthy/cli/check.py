@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from edgeworthy.cli.configuration import check_settings
-from edgeworthy.cli.shared import examples, output_console, print_json, status_console
+from edgeworthy.cli.pieces import show
+from edgeworthy.cli.shared import examples, print_json, status_console
 from edgeworthy.errors import OptionError
 from edgeworthy.results import LintReport, Unchecked
+
+if TYPE_CHECKING:
+    from edgeworthy.linter import CheckOptions
 
 EXAMPLES = examples(
     "edgeworthy check cats.onnx",
     "edgeworthy check models/ --strict",
+    "edgeworthy check cats.onnx --static",
+    "edgeworthy check cats.onnx --target hailo --target intel",
     "edgeworthy check cats.onnx --select EW3 --json",
     "edgeworthy check cats.onnx --ignore 'EW308=we deploy to no MemryX'",
 )
@@ -35,14 +41,26 @@ Result = LintReport | Unchecked
     multiple=True,
     help="Leave these rules out: EW308, or EW308=reason, which the report repeats.",
 )
+@click.option(
+    "--target",
+    "targets",
+    metavar="NAME",
+    multiple=True,
+    help="Give advice for this target, too: cpu, hailo, intel, memryx, nvidia or qualcomm.",
+)
+@click.option(
+    "--static",
+    is_flag=True,
+    help="Neither run the model nor simplify it: faster, and it says what it left out.",
+)
 @click.option("--strict", is_flag=True, default=None, help="Let warnings fail the check, too.")
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["text", "json", "github"]),
+    type=click.Choice(["text", "json", "github", "sarif"]),
     default="text",
     show_default=True,
-    help="For people, for machines, or as annotations of a GitHub workflow.",
+    help="For people, for machines, as annotations of a GitHub workflow, or for code scanning.",
 )
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 @click.option("--jobs", type=click.IntRange(min=1), help="Files at a time; as many as cores if left out.")
@@ -53,25 +71,25 @@ def command(files: tuple[Path, ...], form: str, as_json: bool, jobs: int | None,
     platform refuses the file, recognises nothing or shows wrong results. Rules that could not be applied
     are listed with the reason, and do not count as passed.
 
-    A table [tool.edgeworthy] in the nearest pyproject.toml may set select, ignore and strict.
+    A table [tool.edgeworthy] in the nearest pyproject.toml may set select, ignore, target and strict.
     """
     from edgeworthy.linter import check_all
 
     settings = check_settings(Path.cwd())
-    chosen = _split(rules["select"]) or settings.select
-    reasons = settings.ignore | _with_reasons(rules["ignore"])
+    options: CheckOptions = {
+        "select": _split(rules["select"]) or settings.select,
+        "ignore": settings.ignore | _with_reasons(rules["ignore"]),
+        "targets": _split(rules["targets"]) or settings.target,
+        "static": rules["static"],
+    }
     strict = settings.strict if rules["strict"] is None else rules["strict"]
-    show = _PRINTERS["json" if as_json else form]
+    form = "json" if as_json else form
+    tell = _PRINTERS.get(form, _show_nothing)
     results: list[Result] = []
-    for result in check_all(
-        _expanded(files), select=chosen, ignore=reasons, jobs=jobs or os.cpu_count() or 1
-    ):
+    for result in check_all(_expanded(files), jobs=jobs or os.cpu_count() or 1, **options):
         results.append(result)
-        show(result)
-    if show is _show_nothing:
-        print_json([_plain(result) for result in results])
-    elif show is _show_text and len(results) > 1:
-        _show_summary(results)
+        tell(result)
+    _finish(form, results, options)
     return _exit_code(results, strict=strict)
 
 
@@ -91,12 +109,12 @@ def _expanded(files: tuple[Path, ...]) -> list[Path]:
 
 
 def _show_text(result: Result) -> None:
-    from edgeworthy.report.findings import render_report
+    from edgeworthy.report.findings import report_pieces
 
     if isinstance(result, Unchecked):
         status_console().print(f"error: {result.message}", style="red", soft_wrap=True)
     else:
-        output_console().print(render_report(result), soft_wrap=True)
+        show(report_pieces(result))
 
 
 def _show_annotations(result: Result) -> None:
@@ -107,23 +125,32 @@ def _show_annotations(result: Result) -> None:
 
 
 def _show_nothing(result: Result) -> None:
-    """JSON is printed whole, at the end."""
+    """JSON and SARIF are printed whole, at the end."""
 
 
-_PRINTERS: dict[str, Callable[[Result], None]] = {
-    "text": _show_text,
-    "github": _show_annotations,
-    "json": _show_nothing,
-}
+_PRINTERS: dict[str, Callable[[Result], None]] = {"text": _show_text, "github": _show_annotations}
 
 
-def _show_summary(results: list[Result]) -> None:
+def _finish(form: str, results: Sequence[Result], options: CheckOptions) -> None:
+    """What is said once, about all files."""
+    if form == "json":
+        print_json([_plain(result) for result in results])
+    elif form == "sarif":
+        from edgeworthy.linter import Plan
+        from edgeworthy.report.sarif import sarif_log
+
+        print_json(sarif_log(results, Plan.of(**options).rules))
+    elif form == "text" and len(results) > 1:
+        _show_summary(results)
+
+
+def _show_summary(results: Sequence[Result]) -> None:
     reports = [result for result in results if isinstance(result, LintReport)]
     conform = sum(report.conforms for report in reports)
     parts = [f"{conform} conform", f"{len(reports) - conform} do not"]
     if len(reports) < len(results):
         parts.append(f"{len(results) - len(reports)} could not be read")
-    output_console().print(f"{len(results)} files: {', '.join(parts)}", style="bold")
+    show([(f"{len(results)} files: {', '.join(parts)}", "bold")])
 
 
 def _plain(result: Result) -> Any:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from edgeworthy.errors import OptionError
 
-_KEYS = ("select", "ignore", "strict")
+_KEYS = ("select", "ignore", "strict", "target")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +18,7 @@ class CheckSettings:
     select: list[str] = field(default_factory=list)
     ignore: dict[str, str] = field(default_factory=dict)
     strict: bool = False
+    target: list[str] = field(default_factory=list)
 
 
 def check_settings(folder: Path) -> CheckSettings:
@@ -35,6 +35,8 @@ def check_settings(folder: Path) -> CheckSettings:
 
 
 def _read(file: Path) -> CheckSettings:
+    import tomllib
+
     try:
         table = tomllib.loads(file.read_text("utf-8")).get("tool", {}).get("edgeworthy", {})
     except (ValueError, AttributeError, OSError) as error:
@@ -47,18 +49,20 @@ def _read(file: Path) -> CheckSettings:
     ignore = table.get("ignore", {})
     if isinstance(ignore, list):
         ignore = dict.fromkeys(ignore, "")
-    select, strict = table.get("select", []), table.get("strict", False)
+    select, strict, target = table.get("select", []), table.get("strict", False), table.get("target", [])
     if not (
         _texts(select)
+        and _texts(target)
         and isinstance(strict, bool)
         and isinstance(ignore, dict)
         and _texts([*ignore, *ignore.values()])
     ):
         raise OptionError(
             f"{file}: [tool.edgeworthy] has a value of another kind.",
-            hint='Expected: select = ["EW3"], ignore = { EW308 = "reason" } or a list, strict = true.',
+            hint='Expected: select = ["EW3"], ignore = { EW308 = "reason" } or a list, strict = true, '
+            'target = ["hailo"].',
         )
-    return CheckSettings(select=select, ignore=ignore, strict=strict)
+    return CheckSettings(select=select, ignore=ignore, strict=strict, target=target)
 
 
 def _texts(values: Any) -> bool:

@@ -4,18 +4,31 @@ from __future__ import annotations
 
 import click
 
-from edgeworthy.cli.shared import examples, output_console
+from edgeworthy.cli.pieces import show
+from edgeworthy.cli.shared import examples, json_option, print_json
 
-EXAMPLES = examples("edgeworthy rule EW501", "edgeworthy rule EW3", "edgeworthy rule")
+EXAMPLES = examples(
+    "edgeworthy rule EW501", "edgeworthy rule EW3", "edgeworthy rule EW405 --json", "edgeworthy rule"
+)
 
 
 @click.command(epilog=EXAMPLES)
 @click.argument("codes", nargs=-1)
-def command(codes: tuple[str, ...]) -> None:
-    """Explain rules by code, or by the beginning of codes; without one, list all."""
-    from edgeworthy.linter import choose
-    from edgeworthy.report.findings import render_rule
+@json_option
+def command(codes: tuple[str, ...], as_json: bool) -> None:
+    """Explain rules by code, or by the beginning of codes; without one, list all.
 
-    console = output_console()
-    for rule in choose(codes):
-        console.print(render_rule(rule, whole=bool(codes)), soft_wrap=True)
+    A rule says what it requires, why, an example of the defect, where the requirement comes from, and
+    whether and how safely `edgeworthy repair` mends it.
+    """
+    from edgeworthy.linter import choose
+    from edgeworthy.report.findings import rule_facts, rule_pieces
+
+    rules = choose(codes)
+    if as_json:
+        print_json([rule_facts(rule) for rule in rules])
+        return
+    for position, rule in enumerate(rules):
+        if codes and position:
+            click.echo()
+        show(rule_pieces(rule, whole=bool(codes)))

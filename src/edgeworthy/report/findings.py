@@ -3,52 +3,69 @@
 from __future__ import annotations
 
 import textwrap
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from typing import Any
 
+from edgeworthy.report.tables import printable
 from edgeworthy.results import SEVERITIES, LintReport, Severity
+from edgeworthy.rules.base import MENDINGS, Rule
+from edgeworthy.rules.rows import explained
 
-if TYPE_CHECKING:
-    from rich.text import Text
-
-    from edgeworthy.rules.base import Rule
+Piece = tuple[str, str]  # text and its style
 
 _STYLES: dict[Severity, str] = {"error": "bold red", "warning": "yellow", "info": "cyan"}
 _WIDTH = 96
 
 
-def render_report(report: LintReport) -> Text:
+def report_pieces(report: LintReport) -> Iterator[Piece]:
     """A line for the file, then each finding with why it matters, then the rules that were skipped."""
-    from rich.text import Text
-
-    text = Text()
-    text.append("✓ " if report.conforms else "✗ ", "green" if report.conforms else "bold red")
-    text.append(report.path, "bold")
-    text.append(f"  {summary(report)}\n")
+    yield "✓ " if report.conforms else "✗ ", "green" if report.conforms else "bold red"
+    yield printable(report.path), "bold"
+    yield f"  {summary(report)}\n", ""
     for finding in sorted(report.findings, key=lambda found: SEVERITIES.index(found.severity)):
-        text.append(f"  {finding.severity:<8}", _STYLES[finding.severity])
-        text.append(f"{finding.code} ", "bold")
-        text.append(finding.name, "bold")
-        text.append(f"  [{finding.where}]\n" if finding.where else "\n", "dim")
-        text.append(_indented(finding.message))
-        text.append(_indented(finding.why), "dim")
+        yield f"  {finding.severity:<8}", _STYLES[finding.severity]
+        yield f"{finding.code} {finding.name}", "bold"
+        yield f"  [{finding.where}]\n" if finding.where else "\n", "dim"
+        yield _indented(finding.message), ""
+        yield _indented(finding.why), "dim"
     reasons = dict.fromkeys(skipped.reason for skipped in report.skipped)
     for reason in reasons:
         codes = ", ".join(skipped.code for skipped in report.skipped if skipped.reason == reason)
-        text.append(f"  skipped {codes}: {reason}\n", "dim")
-    text.rstrip()
-    return text
+        yield f"  skipped {codes}: {reason}\n", "dim"
 
 
-def render_rule(rule: Rule, *, whole: bool) -> Text:
-    """A rule in one line, or with what it requires, why, and where that comes from."""
-    from rich.text import Text
+def rule_pieces(rule: Rule, *, whole: bool) -> Iterator[Piece]:
+    """A rule in one line, or with what it requires, why, an example, and where that comes from."""
+    yield f"{rule.code} {rule.name}", "bold"
+    yield "  ", ""
+    yield f"{rule.severity}\n", _STYLES[rule.severity]
+    if not whole:
+        return
+    yield f"{_indented(rule.title)}{_indented(rule.why)}{_indented(f'Example: {rule.example}')}", ""
+    rows = ", ".join(map(str, rule.rows))
+    yield _indented(f"{rule.family}: row {rows} of the contract (docs/contract.md)."), "dim"
+    yield _indented(f"Source: {'; '.join(map(explained, rule.sources))}."), "dim"
+    if rule.targets:
+        yield _indented(f"Applied with --target {' or '.join(rule.targets)}."), "dim"
+    yield _indented(MENDINGS[rule.mending].replace("`", "")), "dim"
 
-    text = Text.assemble((f"{rule.code} {rule.name}", "bold"), "  ", (rule.severity, _STYLES[rule.severity]))
-    if whole:
-        text.append(f"\n{_indented(rule.title)}{_indented(rule.why)}")
-        rows = ", ".join(map(str, rule.rows))
-        text.append(f"          Row {rows} of the contract (docs/contract.md).\n", "dim")
-    return text
+
+def rule_facts(rule: Rule) -> dict[str, Any]:
+    """A rule as JSON values: what docs/schemas/rule.json describes."""
+    return {
+        "code": rule.code,
+        "name": rule.name,
+        "family": rule.family,
+        "severity": rule.severity,
+        "title": rule.title,
+        "why": rule.why,
+        "example": rule.example,
+        "rows": list(rule.rows),
+        "sources": list(map(explained, rule.sources)),
+        "mending": rule.mending,
+        "static": rule.static,
+        "targets": list(rule.targets),
+    }
 
 
 def summary(report: LintReport) -> str:

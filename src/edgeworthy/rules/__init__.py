@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgeworthy.rules import behaviour, container, inputs, metadata, outputs
+from edgeworthy.rules import behaviour, container, inputs, metadata, outputs, targets
 from edgeworthy.rules.base import Rule
 
 RULES: tuple[Rule, ...] = (
@@ -11,4 +11,7 @@ RULES: tuple[Rule, ...] = (
     *outputs.RULES,
     *metadata.RULES,
     *behaviour.RULES,
+    *targets.RULES,
 )
+
+TARGETS: tuple[str, ...] = tuple(sorted({target for rule in RULES for target in rule.targets}))

@@ -15,11 +15,13 @@ _MANY_CLASSES = 5  # of fewer, honest scores may be as flat as those of two soft
 _FLATTEST = math.e * 1.001  # softmax of values in 0..1 gives no two scores with a larger quotient
 
 
-@rule("EW501", "not-probabilities", "error", 14)
+@rule("EW501", "not-probabilities", "error", 14, mending="safe", needs="ran")
 def not_probabilities(subject: Subject) -> Findings:
     """The scores are probabilities in 0..1.
 
     The platform compares them with thresholds in 0..1. Raw logits mean that the softmax was forgotten.
+
+    Example: Scores from -6.7 to 6.9, the logits; 0.0001 to 0.98 after a softmax instead.
     """
     figures = subject.behaviour
     if not figures["finite"]:
@@ -31,11 +33,13 @@ def not_probabilities(subject: Subject) -> Findings:
         )
 
 
-@rule("EW502", "sum-is-not-one", "warning", 14)
+@rule("EW502", "sum-is-not-one", "warning", 14, mending="no", needs="ran")
 def sum_is_not_one(subject: Subject) -> Findings:
     """The scores of one picture sum to 1.
 
     Sums elsewhere hint at a softmax over the wrong axis, a second one, or independent sigmoids.
+
+    Example: Scores that sum to 3.2, from a sigmoid over classes that exclude each other; a softmax instead.
     """
     if subject.recorded.activation == "sigmoid":
         raise NotApplicableError("the evidence declares independent sigmoids")
@@ -44,22 +48,27 @@ def sum_is_not_one(subject: Subject) -> Findings:
         yield f"The scores of one picture sum to {figures['worst_sum']:.4g}, expected is 1.", "output"
 
 
-@rule("EW503", "not-finite", "error", 14)
+@rule("EW503", "not-finite", "error", 14, mending="no", needs="ran")
 def not_finite(subject: Subject) -> Findings:
     """The scores are finite.
 
     NaN and infinity are no scores, and no message can carry them.
+
+    Example: A division by a variance of 0 in the graph, so that every score of a black picture is NaN.
     """
-    if not subject.behaviour["finite"]:
-        yield "Some scores are NaN or infinite.", "output"
+    pictures = subject.behaviour["not_finite"]
+    if pictures:
+        yield f"Scores are NaN or infinite for {', '.join(pictures)}.", "output"
 
 
-@rule("EW504", "softmax-twice", "warning", 14)
+@rule("EW504", "softmax-twice", "warning", 14, mending="unsafe", needs="ran")
 def softmax_twice(subject: Subject) -> Findings:
     """The softmax is applied once.
 
     A second softmax over probabilities flattens them: with 1000 classes none gets above 0.0028, and no
     threshold is ever reached. It happens when a model that ends with a softmax gets another for the platform.
+
+    Example: `Softmax` behind `Softmax`, because the model had one and an export script added another.
     """
     figures = _probabilities(subject)
     if figures["classes"] < _MANY_CLASSES:
@@ -74,12 +83,15 @@ def softmax_twice(subject: Subject) -> Findings:
         )
 
 
-@rule("EW505", "picture-ignored", "warning", 14)
+@rule("EW505", "picture-ignored", "warning", 14, mending="no", needs="ran")
 def picture_ignored(subject: Subject) -> Findings:
     """The scores depend on the picture.
 
     Scores that are the same for black, white and noise come from a graph that lost its input on the way,
     or from weights that were never trained.
+
+    Example: A head of zeros, as some libraries initialise it: 0.001 for each of 1000 classes, whatever is
+    shown.
     """
     figures = subject.behaviour
     if not figures["finite"]:

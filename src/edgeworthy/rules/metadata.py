@@ -26,21 +26,26 @@ def _lists(subject: Subject) -> tuple[list[float], list[float]]:
         raise NotApplicableError("the doc_string has no two lists of numbers (EW402)") from error
 
 
-@rule("EW401", "no-normalization", "warning", 22)
+@rule("EW401", "no-normalization", "warning", 22, mending="asks")
 def no_normalization(subject: Subject) -> Findings:
     """The graph's doc_string carries mean and scale.
 
     Without them somebody has to type the values into the upload form, and right.
+
+    Example: An empty doc_string; JSON with the means 123.675, 116.28, 103.53 and the vars 58.395, 57.12,
+    57.375 instead.
     """
     if not subject.model.graph.doc_string.strip():
         yield "The graph's doc_string is empty: the values must be typed at upload.", "doc_string"
 
 
-@rule("EW402", "unreadable-normalization", "error", 22)
+@rule("EW402", "unreadable-normalization", "error", 22, mending="asks")
 def unreadable_normalization(subject: Subject) -> Findings:
     """The graph's doc_string is JSON with two lists of numbers.
 
     Anything else there is taken for a broken normalisation.
+
+    Example: `Exported by torch`; JSON with `means` and `vars` instead.
     """
     try:
         read_lists(_text(subject))
@@ -48,11 +53,13 @@ def unreadable_normalization(subject: Subject) -> Findings:
         yield error.message, "doc_string"
 
 
-@rule("EW403", "normalization-length", "error", 23)
+@rule("EW403", "normalization-length", "error", 23, mending="asks")
 def normalization_length(subject: Subject) -> Findings:
     """There is one mean and one scale for each channel.
 
     The platform computes channel by channel.
+
+    Example: The means `[127.5]` for three channels; `[127.5, 127.5, 127.5]` instead.
     """
     means, stds = _lists(subject)
     channels = subject.picture_size[0]
@@ -60,11 +67,13 @@ def normalization_length(subject: Subject) -> Findings:
         yield f"{len(means)} means and {len(stds)} scales for {channels} channels.", "doc_string"
 
 
-@rule("EW404", "normalization-zero", "error", 23)
+@rule("EW404", "normalization-zero", "error", 23, mending="asks")
 def normalization_zero(subject: Subject) -> Findings:
     """Every scale is above zero, every value finite.
 
     The platform divides by the scale.
+
+    Example: The vars `[0, 0, 0]`; `[255, 255, 255]` for pixels that shall merely be scaled to 0..1 instead.
     """
     means, stds = _lists(subject)
     if not all(map(math.isfinite, [*means, *stds])) or any(std <= 0 for std in stds):
@@ -74,23 +83,27 @@ def normalization_zero(subject: Subject) -> Findings:
         )
 
 
-@rule("EW405", "normalization-unit-scale", "warning", 21, 22)
+@rule("EW405", "normalization-unit-scale", "warning", 21, 22, mending="unsafe")
 def normalization_unit_scale(subject: Subject) -> Findings:
     """Mean and scale are meant for pixels 0..255.
 
     Training libraries write them for 0..1; the platform's pixels reach 255, and every picture then
     looks white to the model.
+
+    Example: The means `[0.485, 0.456, 0.406]`; `[123.675, 116.28, 103.53]` instead.
     """
     normalization = subject.normalization
     if normalization.looks_like_unit_scale:
         yield f"{normalization.upload_form()} look like values for pixels 0..1: times 255?", "doc_string"
 
 
-@rule("EW406", "normalization-misplaced", "warning", 22)
+@rule("EW406", "normalization-misplaced", "warning", 22, mending="safe")
 def normalization_misplaced(subject: Subject) -> Findings:
     """The normalisation stands on the graph, not on the model.
 
     ONNX has a doc_string on both; the platform reads the graph's.
+
+    Example: The values in `ModelProto.doc_string`; in `GraphProto.doc_string` instead.
     """
     if not subject.model.graph.doc_string.strip() and _is_normalization(subject.model.doc_string):
         yield (
@@ -99,12 +112,14 @@ def normalization_misplaced(subject: Subject) -> Findings:
         )
 
 
-@rule("EW407", "normalization-not-the-trainings", "error", 22, 24)
+@rule("EW407", "normalization-not-the-trainings", "error", 22, 24, mending="safe")
 def normalization_not_the_trainings(subject: Subject) -> Findings:
     """The normalisation is the one that the file's evidence records.
 
     Evidence says what the model was trained with, and whether the graph does it by itself. Other values
     in the doc_string, or none after a tool has erased it, give other predictions than the proven ones.
+
+    Example: A file that OnnxSlim has simplified: its doc_string is gone, its evidence still there.
     """
     recorded = subject.recorded
     if recorded.normalization is None or recorded.normalization_in not in {"file", "graph"}:

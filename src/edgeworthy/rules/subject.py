@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -26,8 +26,8 @@ from edgeworthy.model import (
     opset_of,
     parse,
     read_bytes,
-    subgraphs_of,
     tensor_shape,
+    tensors_of,
 )
 from edgeworthy.rules.base import NotApplicableError
 
@@ -59,17 +59,19 @@ class Subject:
     Args:
         path: of the file.
         examination: what native code says of it.
+        targets: the accelerators that advice is asked for.
 
     Raises:
         ModelFileError: where the file is no ONNX model.
     """
 
-    def __init__(self, path: Path, examination: Examination) -> None:
+    def __init__(self, path: Path, examination: Examination, targets: Collection[str] = ()) -> None:
         content = read_bytes(path)
         self.path = path
         self.size_bytes = len(content)
         self.model: ModelProto = parse(content, str(path))
         self.examination = examination
+        self.targets = targets
 
     @cached_property
     def opset(self) -> int | None:
@@ -175,15 +177,8 @@ class Subject:
         return nodes_of(self.model)
 
     def tensors(self) -> Iterator[Any]:
-        """All constant tensors: initialisers and attributes, in subgraphs too."""
-        yield from self.model.graph.initializer
-        for node in self.nodes():
-            for attribute in node.attribute:
-                yield from attribute.tensors
-                if attribute.HasField("t"):
-                    yield attribute.t
-            for graph in subgraphs_of(node):
-                yield from graph.initializer
+        """All constant tensors: initialisers and attributes, in subgraphs and functions too."""
+        return tensors_of(self.model)
 
 
 def _value(value: Any) -> Value:
