@@ -17,6 +17,8 @@
         ├── UnstableModelError        two runs of the original model differ
         ├── TracedBranchError         control flow depends on the pixels
         ├── UnexportableError         an operator stands in the way of the opset
+        ├── UnconvertibleError        an operator has no counterpart at the opset
+        ├── IrreparableError          a file cannot be made to keep the contract
         ├── SimplifyError             the simplifier failed, or changed predictions
         ├── ParityError               the file predicts something else
         └── NotConformantError        the finished file breaks a rule
@@ -106,6 +108,14 @@ class TracedBranchError(FallsShortError):
 
 class UnexportableError(FallsShortError):
     """An operator stands in the way of the opset that was asked for."""
+
+
+class UnconvertibleError(FallsShortError):
+    """An operator of a graph has no counterpart at the opset that was asked for."""
+
+
+class IrreparableError(FallsShortError):
+    """A file cannot be made to keep the contract, or not without being told more."""
 
 
 class SimplifyError(FallsShortError):

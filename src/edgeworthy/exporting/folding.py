@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from edgeworthy.model import nodes_within
+from edgeworthy.graph import attribute_value, constant, prune, readers
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
@@ -32,52 +32,33 @@ def fold_normalization(model: ModelProto) -> bool:
     conv = div and _only_reader(graph, div.output[0], "Conv")
     if sub is None or div is None or conv is None or not _pads_nothing(conv):
         return False
-    wanted = [sub.input[1], div.input[1], *conv.input[1:]]
-    constants = _constants(graph, wanted)
-    if len(constants) < len(set(wanted)):
+    constants = {name: constant(graph, name) for name in (sub.input[1], div.input[1], *conv.input[1:])}
+    values = {name: value.astype(np.float64) for name, value in constants.items() if value is not None}
+    if len(values) < len(constants):
         return False
-    weight = constants[conv.input[1]]
-    mean, std = (constants[key].reshape(-1) for key in (sub.input[1], div.input[1]))
-    bias = constants[conv.input[2]] if len(conv.input) > 2 else np.zeros(len(weight))
+    weight = values[conv.input[1]]
+    mean, std = (values[key].reshape(-1) for key in (sub.input[1], div.input[1]))
+    bias = values[conv.input[2]] if len(conv.input) > 2 else np.zeros(len(weight))
     weight = weight / std.reshape(1, -1, 1, 1)
     bias = bias - (weight * mean.reshape(1, -1, 1, 1)).sum(axis=(1, 2, 3))
     _replace(graph, conv, weight, bias)
     conv.input[0] = name
     graph.node.remove(sub)
     graph.node.remove(div)
-    _drop_unused(graph)
+    prune(graph)
     return True
 
 
 def _only_reader(graph: Any, name: str, operator: str) -> NodeProto | None:
-    readers = [node for node in nodes_within(graph) if name in node.input]
-    fits = len(readers) == 1 and readers[0].op_type == operator and readers[0].input[0] == name
-    if not fits or readers[0] not in graph.node:
-        return None
-    found: NodeProto = readers[0]
-    return found
+    found = readers(graph, name)
+    fits = len(found) == 1 and found[0].op_type == operator and found[0].input[0] == name
+    return found[0] if fits and found[0] in graph.node else None
 
 
 def _pads_nothing(conv: NodeProto) -> bool:
-    attributes = {attribute.name: attribute for attribute in conv.attribute}
-    pads = attributes["pads"].ints if "pads" in attributes else []
-    group = attributes["group"].i if "group" in attributes else 1
-    auto = attributes["auto_pad"].s if "auto_pad" in attributes else b"NOTSET"
+    pads, group = attribute_value(conv, "pads", []), attribute_value(conv, "group", 1)
+    auto = attribute_value(conv, "auto_pad", b"NOTSET")
     return not any(pads) and group == 1 and auto in {b"NOTSET", b"VALID"}
-
-
-def _constants(graph: Any, wanted: list[str]) -> dict[str, Array]:
-    from onnx import numpy_helper
-
-    tensors = [(tensor.name, tensor) for tensor in graph.initializer]
-    tensors += [
-        (node.output[0], node.attribute[0].t)
-        for node in graph.node
-        if node.op_type == "Constant" and node.attribute[0].name == "value"
-    ]
-    return {
-        name: numpy_helper.to_array(tensor).astype(np.float64) for name, tensor in tensors if name in wanted
-    }
 
 
 def _replace(graph: Any, conv: NodeProto, weight: Array, bias: Array) -> None:
@@ -91,12 +72,3 @@ def _replace(graph: Any, conv: NodeProto, weight: Array, bias: Array) -> None:
             conv.input[position] = name
         else:
             conv.input.append(name)
-
-
-def _drop_unused(graph: Any) -> None:
-    used = {name for node in nodes_within(graph) for name in node.input}
-    used |= {value.name for value in graph.output}
-    for tensor in [tensor for tensor in graph.initializer if tensor.name not in used]:
-        graph.initializer.remove(tensor)
-    for node in [node for node in graph.node if node.op_type == "Constant" and node.output[0] not in used]:
-        graph.node.remove(node)
