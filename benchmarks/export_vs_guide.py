@@ -12,11 +12,11 @@ import json
 import os
 import platform
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
+
+from measuring import peak_bytes, timed
 
 HERE = Path(__file__).parent
 MODELS = ("resnet18.a1_in1k", "tf_efficientnet_lite0.in1k")
@@ -50,49 +50,6 @@ def commands(name: str, folder: Path) -> dict[str, list[str]]:
     ours = ["-m", "edgeworthy", "export", f"timm:{name}", "--force", "-o", str(folder / "ours.onnx")]
     theirs = [str(HERE / "guide_export.py"), name, str(folder / "theirs.onnx")]
     return {"edgeworthy": [sys.executable, *ours], "guide": [sys.executable, *theirs]}
-
-
-def timed(command: list[str], environment: dict[str, str]) -> float:
-    """Seconds of one run."""
-    started = time.perf_counter()
-    subprocess.run(command, env=environment, check=True, capture_output=True)
-    return time.perf_counter() - started
-
-
-def peak_bytes(command: list[str], environment: dict[str, str]) -> int:
-    """Most memory that the process and its descendants hold at one time; shared pages are counted once."""
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    peak = 0
-    while process.poll() is None:
-        peak = max(peak, sum(map(proportional_bytes, tree(process.pid))))
-        time.sleep(0.02)
-    if process.returncode:
-        raise subprocess.CalledProcessError(process.returncode, command)
-    return peak
-
-
-def tree(pid: int) -> list[int]:
-    """A process and its descendants."""
-    found, waiting = [], [pid]
-    while waiting:
-        found.append(waiting.pop())
-        for children in Path(f"/proc/{found[-1]}/task").glob("*/children"):
-            try:
-                waiting += map(int, children.read_text().split())
-            except OSError:
-                continue
-    return found
-
-
-def proportional_bytes(pid: int) -> int:
-    """Resident memory, pages that n processes share counted as one n-th each."""
-    try:
-        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
-                return 1024 * int(line.split()[1])
-    except OSError:
-        pass
-    return 0
 
 
 def measure(name: str, runs: int, environment: dict[str, str], folder: Path) -> dict[str, float]:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from edgeworthy.labels import ClassNames
     from edgeworthy.linter import check
     from edgeworthy.predictor import predict
+    from edgeworthy.repairer import repair
 
 __all__ = [
     "ClassNames",
@@ -35,6 +36,7 @@ __all__ = [
     "export",
     "inspect",
     "predict",
+    "repair",
 ]
 
 _HOMES = {
@@ -47,6 +49,7 @@ _HOMES = {
     "export": "exporter",
     "inspect": "inspector",
     "predict": "predictor",
+    "repair": "repairer",
 }
 
 

@@ -119,6 +119,22 @@ def split_entries(text: str) -> list[tuple[int, str]]:
     return entries
 
 
+def recover_entries(text: str) -> list[tuple[int, str]]:
+    """Read entries whose names hold ";": the next entry begins only where the next id does.
+
+    `0:cat;dog;1:horse` gives (0, "cat;dog") and (1, "horse"); empty where it does not begin with `0:`.
+    """
+    entries: list[tuple[int, str]] = []
+    rest = ENTRY_SEPARATOR + text
+    while rest.startswith(f"{ENTRY_SEPARATOR}{len(entries)}{ID_SEPARATOR}"):
+        ident = len(entries)
+        rest = rest[len(f"{ENTRY_SEPARATOR}{ident}{ID_SEPARATOR}") :]
+        end = rest.find(f"{ENTRY_SEPARATOR}{ident + 1}{ID_SEPARATOR}")
+        name, rest = (rest, "") if end < 0 else (rest[:end], rest[end:])
+        entries.append((ident, name))
+    return entries
+
+
 def _clean(name: str) -> str:
     text = name.replace(ENTRY_SEPARATOR, ",").replace(ID_SEPARATOR, "-")
     text = " ".join(_SURROGATE.sub("", _CONTROL.sub(" ", text)).split())

@@ -25,6 +25,7 @@ Floats = npt.NDArray[np.floating[Any]]
 TOLERANCE = 1e-5
 YARDSTICKS = 4.0
 ROUGHEST = 1e-3  # the largest tolerance that float64 can give; more takes `atol`
+ROUGHEST_HALF = 1e-2  # of models in half precision, whose numbers have three decimal digits
 CONCLUSIVE_SPREAD = 1e-3  # a hundred tolerances: below this, agreement says little
 
 _SMALLEST = 1e-30  # below, a float32 softmax has lost its digits
@@ -40,6 +41,7 @@ def verify(
     activation: Activation,
     otherwise: Callable[[int], Floats | None] = lambda _: None,
     atol: float | None = None,
+    roughest: float = ROUGHEST,
 ) -> Parity:
     """Compare probabilities [probes, classes] of the original and of the file.
 
@@ -53,6 +55,7 @@ def verify(
             precision or without the runtime's optimisation, None where it refuses; asked for only when
             needed, probe by probe, until the yardstick suffices.
         atol: tolerance in probability in place of the yardstick.
+        roughest: the largest tolerance that the yardstick can give.
 
     Returns:
         Figures rounded to two significant digits, so that runs repeat.
@@ -63,7 +66,7 @@ def verify(
     tolerance, yardstick = TOLERANCE if atol is None else atol, None
     if atol is None and largest > TOLERANCE:
         yardstick = _yardstick(reference, differences.max(axis=1), otherwise)
-        tolerance = min(ROUGHEST, max(TOLERANCE, YARDSTICKS * (yardstick or 0)))
+        tolerance = min(roughest, max(TOLERANCE, YARDSTICKS * (yardstick or 0)))
     spread = float(np.ptp(reference, axis=0).max())
     agrees = _top1(reference) == _top1(candidate)
     decided = _gap(reference) > 2 * tolerance

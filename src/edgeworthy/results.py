@@ -74,7 +74,8 @@ class Parity:
         spread: largest range of one class's probability over the probes, 0..1.
         top1_agreement: share of the probes on which the best class is the same, 0..1.
         tolerance: the largest `max_abs_diff` that passes.
-        yardstick: the original's float32 against its float64, as `max_abs_diff`; None if not needed.
+        yardstick: the original in two arithmetics (float32 and float64; for a repaired file, ONNX Runtime
+            with and without optimisation), as `max_abs_diff`; None if not needed.
         widened: whether the caller set the tolerance.
         worst_probe: name of the probe with `max_abs_diff`.
         verdict: `inconclusive` when all agrees and the predictions hardly move.
@@ -125,6 +126,50 @@ class Artefact:
     frame: Frame | None
     stages: tuple[Stage, ...]
     notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """What a repair did to a file.
+
+    Attributes:
+        repair: its name.
+        mends: codes of the rules that it is for; empty for what was merely asked for.
+        safety: `unsafe` where predictions may change.
+        message: what was changed.
+    """
+
+    repair: str
+    mends: tuple[str, ...]
+    safety: Literal["safe", "unsafe"]
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repaired:
+    """A file after its repair.
+
+    Attributes:
+        source: path of the original.
+        path: of the repaired file; None where nothing was written, as asked.
+        sha256, size_bytes: of the repaired file, written or not.
+        changes: in the order in which they were made; empty where the file was left as it is.
+        before, after: what the rules say of both.
+        parity: the repaired file's predictions against the original's; None without changes.
+        exact: whether the predictions had to be equal to the bit.
+        difference: lines of a unified difference between both graphs, where it was asked for.
+    """
+
+    source: str
+    path: str | None
+    sha256: str
+    size_bytes: int
+    changes: tuple[Change, ...]
+    before: LintReport
+    after: LintReport
+    parity: Parity | None
+    exact: bool
+    difference: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

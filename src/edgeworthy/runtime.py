@@ -51,13 +51,14 @@ class Session:
     Args:
         path: of the file.
         threads: for one operator; 0 leaves the choice to ONNX Runtime.
+        optimize: whether ONNX Runtime may rewrite the graph before it runs it.
 
     Raises:
         ModelFileError: where the file is missing, or ONNX Runtime refuses it.
         OptionError: on more threads than there are cores.
     """
 
-    def __init__(self, path: Path, *, threads: int = 1) -> None:
+    def __init__(self, path: Path, *, threads: int = 1, optimize: bool = True) -> None:
         without_telemetry(os.environ)
         import onnxruntime as ort
 
@@ -73,6 +74,8 @@ class Session:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = _QUIET
+        if not optimize:
+            options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         try:
             self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:

@@ -22,6 +22,7 @@ from edgeworthy.memory import spare_the_last_collection
 COMMANDS = {
     "export": "Turn a trained classifier into one ONNX file, proven to predict the same.",
     "check": "Say what is wrong with a classifier's ONNX file, and why it matters.",
+    "repair": "Make a classifier's ONNX file keep the contract, proven to predict the same.",
     "inspect": "Show what an ONNX file says of itself.",
     "rule": "Explain what a rule requires, and why.",
     "predict": "Classify pictures with an ONNX file.",

@@ -1,0 +1,277 @@
+"""repair(): make a file keep the contract, prove that it predicts the same, and check it again."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import tempfile
+from collections.abc import Callable, Container, Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgeworthy import linter
+from edgeworthy._version import __version__
+from edgeworthy.errors import EdgeworthyError, IrreparableError, OptionError, ParityError, first_line
+from edgeworthy.evidence import PREFIX
+from edgeworthy.examination import Examination, memory_for
+from edgeworthy.model import Draft, append_metadata, digest, draft, parse, read, read_bytes, to_bytes
+from edgeworthy.outline import difference
+from edgeworthy.parity import ROUGHEST, ROUGHEST_HALF, verify
+from edgeworthy.probes import standard_probes
+from edgeworthy.repairs import REPAIRS
+from edgeworthy.repairs.base import Repair
+from edgeworthy.repairs.container import external_data
+from edgeworthy.repairs.inputs import unread_inputs
+from edgeworthy.repairs.patient import Patient, Wishes
+from edgeworthy.repairs.precision import has_halves, widened
+from edgeworthy.results import Change, LintReport, Parity, Repaired
+from edgeworthy.sandbox import Sandbox
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+_RECORD, _ACTIVATION = PREFIX + "repair", PREFIX + "activation"
+NUMBERED = "numbered-classes"
+UNSAFE = (*(repair.name for repair in REPAIRS if repair.safety == "unsafe"), NUMBERED)
+
+
+def repair(
+    source: str | Path,
+    target: str | Path | None = None,
+    *,
+    force: bool = False,
+    dry_run: bool = False,
+    strict: bool = False,
+    diff: bool = False,
+    allow: Iterable[str] = (),
+    sandbox: Sandbox | None = None,
+    **wishes: Any,
+) -> Repaired:
+    """Make a classifier's ONNX file keep the contract without changing what it predicts.
+
+    A file that conforms is left as it is, byte for byte, unless something is asked for.
+
+    Args:
+        source: the file; it is not touched unless it is the target, too.
+        target: the file to write; whole or absent afterwards.
+        force: overwrite the target.
+        dry_run: do all the work, the proof included, and write nothing.
+        strict: mend what only warnings speak of, too.
+        diff: whether the result shall hold a difference of both graphs.
+        sandbox: one that is under way.
+        allow: names of unsafe repairs (`UNSAFE`) to make.
+        **wishes: the fields of `repairs.patient.Wishes`: classes, mean, std, input_size, opset and others.
+
+    Raises:
+        IrreparableError: where the file cannot be made to keep the contract; the message says why.
+        ParityError: where the repaired file would predict something else.
+        EdgeworthyError: of other kinds that `edgeworthy.errors` lists; nothing is written then.
+    """
+    wanted = _wishes(wishes, allow)
+    path = Path(source)
+    if target is None and not dry_run:
+        raise OptionError("No target is given.", hint="Name one, or leave everything as it is: dry_run=True.")
+    with contextlib.ExitStack() as stack:
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edgeworthy-")))
+        place = scratch / "repaired.onnx" if dry_run or target is None else Path(target)
+        file = stack.enter_context(draft(place, force=force))
+        sandbox = sandbox or stack.enter_context(Sandbox(memory_bytes=memory_for([path])))
+        operation = _Operation(path, wanted, sandbox, scratch)
+        operation.operate(strict=strict)
+        result = operation.finish(file, diff=diff)
+        if dry_run or target is None:
+            return result
+        file.commit()
+    return replace(result, path=str(target), after=replace(result.after, path=str(target)))
+
+
+def _wishes(values: Mapping[str, Any], allow: Iterable[str]) -> Wishes:
+    known = set(Wishes.__dataclass_fields__)
+    unknown = sorted(set(values) - known)
+    if unknown:
+        raise OptionError(f"Unknown option {unknown[0]!r}.", hint=f"Known are: {', '.join(sorted(known))}.")
+    allowed = frozenset(allow)
+    for name in sorted(allowed - set(UNSAFE)):
+        raise OptionError(f"No unsafe repair is called {name!r}.", hint=f"There are {', '.join(UNSAFE)}.")
+    return Wishes(allow=allowed, **values)
+
+
+def _of(codes: Iterable[str], found: Container[str]) -> tuple[str, ...]:
+    return tuple(code for code in codes if code in found)
+
+
+@dataclass
+class _Original:
+    """The file as it came: its bytes, what the rules say, and where a complete copy lies to be asked."""
+
+    content: bytes
+    lint: LintReport
+    model: ModelProto
+
+
+class _Operation:
+    """One file on the table."""
+
+    def __init__(self, path: Path, wishes: Wishes, sandbox: Sandbox, scratch: Path) -> None:
+        self._path = path
+        self._sandbox = sandbox
+        self._scratch = scratch
+        content = read_bytes(path)
+        model = parse(content, str(path))
+        lint = linter.check(path, examination=Examination(path, sandbox))
+        self._original = _Original(content, lint, model)
+        mended = type(model)()
+        mended.CopyFrom(model)
+        self._patient = Patient(mended, wishes, sandbox, folder=path.parent, scratch=scratch)
+        self.changes: list[Change] = []
+
+    def operate(self, *, strict: bool) -> None:
+        """Make all repairs that are needed or asked for."""
+        wishes, lint = self._patient.wishes, self._original.lint
+        if lint.conforms and not wishes.any and not (strict and lint.of("warning")):
+            return
+        for repair in REPAIRS:
+            if repair.safety == "unsafe" and repair.name not in wishes.allow:
+                continue
+            for message in self._apply(repair):
+                self.changes.append(
+                    Change(repair=repair.name, mends=repair.mends, safety=repair.safety, message=message)
+                )
+            if repair is unread_inputs:
+                self._patient.originals = self._patient.names
+            if repair is external_data:
+                self._complete = self._patient.save_loadable("complete.onnx")  # what will be compared with
+
+    def finish(self, file: Draft, *, diff: bool) -> Repaired:
+        """Prove, write and check the result.
+
+        Raises:
+            ParityError: where it predicts something else.
+            IrreparableError: where it still breaks a rule.
+        """
+        if not self.changes:
+            return self._unchanged(file)
+        self._forget_earlier_repairs()
+        written = file.write(to_bytes(self._patient.model))
+        parity = self._prove(file.path)
+        final = append_metadata(file, written, self._record(parity))
+        found = {finding.code for finding in self._original.lint.findings}
+        after = linter.check(file.path, examination=Examination(file.path, self._sandbox))
+        self._require_conformance(after)
+        return Repaired(
+            source=str(self._path),
+            path=None,
+            sha256=final.sha256,
+            size_bytes=final.size_bytes,
+            changes=tuple(replace(change, mends=_of(change.mends, found)) for change in self.changes),
+            before=self._original.lint,
+            after=after,
+            parity=parity,
+            exact=self._patient.border.exact,
+            difference=difference(self._original.model, self._patient.model) if diff else (),
+        )
+
+    def _apply(self, repair: Repair) -> list[str]:
+        try:
+            return list(repair.apply(self._patient))
+        except EdgeworthyError:
+            raise
+        except Exception as error:  # a hostile graph trips over anything
+            raise IrreparableError(
+                f"The repair {repair.name} failed on this file: {type(error).__name__}: {first_line(error)}"
+            ) from error
+
+    def _unchanged(self, file: Draft) -> Repaired:
+        content, lint = self._original.content, self._original.lint
+        self._require_conformance(lint)
+        written = file.write(content)
+        return Repaired(
+            source=str(self._path),
+            path=None,
+            sha256=written.sha256,
+            size_bytes=written.size_bytes,
+            changes=(),
+            before=lint,
+            after=lint,
+            parity=None,
+            exact=True,
+        )
+
+    def _prove(self, repaired: Path) -> Parity:
+        """Ask the original and the repaired file about the probes, each in its own way.
+
+        Names, shapes and metadata alone leave every bit; other changes may differ as float32 rounds.
+        """
+        patient, complete = self._patient, self._complete
+        border, pictures = patient.border, patient.pictures()
+        fed = border.to_original(pictures)
+        reference = border.from_original(patient.ask(complete, fed, patient.originals))[:, 0]
+        candidate = patient.ask(repaired, pictures, patient.names)[:, 0]
+
+        picture = patient.picture_input()
+        probes = standard_probes(picture.height or 1, picture.width or 1, picture.channels)
+        parity = verify(
+            probes=[probe.name for probe in probes],
+            reference=reference,
+            candidate=candidate,
+            logits=reference,
+            activation="none",
+            otherwise=self._yardstick(pictures),
+            atol=0.0 if border.exact else None,
+            roughest=ROUGHEST_HALF if has_halves(self._original.model) else ROUGHEST,
+        )
+        if parity.verdict == "different":
+            raise ParityError(
+                f"The repaired file would predict something else: on the probe {parity.worst_probe!r} a "
+                f"probability differs by {parity.max_abs_diff:.2g}, allowed is {parity.tolerance:.2g}.",
+                hint="No file was written.",
+            )
+        return parity
+
+    def _yardstick(self, pictures: Any) -> Callable[[int], Any]:
+        """The original in other arithmetic: without the runtime's optimisation, or half precision in single.
+
+        ONNX Runtime computes half precision on the CPU in single, and rounds where the graph happens to have
+        a Cast; a repair that adds one at the border moves where it rounds.
+        """
+        patient, path, half = self._patient, self._complete, has_halves(self._original.model)
+        if half:
+            path = self._scratch / "widened.onnx"
+            path.write_bytes(to_bytes(widened(read(self._complete))))
+
+        def otherwise(probe: int) -> Any:
+            fed = patient.border.to_original(pictures[probe : probe + 1], rounded=not half)
+            answers = patient.ask(path, fed, patient.originals, optimize=half)
+            return patient.border.from_original(answers)[:, 0]
+
+        return otherwise
+
+    def _record(self, parity: Parity) -> dict[str, str]:
+        """What the file remembers of its repair: no time, no path, so that two runs give the same bytes."""
+        record = {
+            "version": __version__,
+            "original": f"sha256:{digest(self._original.content)}",
+            "repairs": [change.repair for change in self.changes],
+            "parity": asdict(parity),
+        }
+        entries = {_RECORD: json.dumps(record, sort_keys=True)}
+        if self._patient.wishes.activation == "sigmoid":
+            entries[_ACTIVATION] = "sigmoid"
+        return entries
+
+    def _forget_earlier_repairs(self) -> None:
+        properties = self._patient.model.metadata_props
+        ours = {_RECORD, _ACTIVATION} if self._patient.wishes.activation == "sigmoid" else {_RECORD}
+        for entry in [entry for entry in properties if entry.key in ours]:
+            properties.remove(entry)
+
+    def _require_conformance(self, lint: LintReport) -> None:
+        errors = lint.of("error")
+        if errors:
+            listed = "; ".join(f"{finding.code} {finding.message}" for finding in errors[:4])
+            more = f"; and {len(errors) - 4} more" if len(errors) > 4 else ""
+            raise IrreparableError(
+                f"{len(errors)} errors are left that no repair mends: {listed}{more}",
+                hint="Export the model again, or see: edgeworthy rule CODE.",
+            )

@@ -1,0 +1,81 @@
+"""What repairs let run in the sandbox: shape inference and ONNX Runtime, on files and JSON values."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgeworthy.runtime import Session
+
+MODULE = __name__
+
+
+def infer(path: str) -> dict[str, Any]:
+    """Types and shapes of the values of the main graph, as far as shape inference gets.
+
+    Returns:
+        For each value its element type as a TensorProto code, and its shape with None for what is
+        dynamic, or None without one.
+    """
+    import onnx
+
+    model = onnx.load(path, load_external_data=False)
+    inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+    facts: dict[str, Any] = {}
+    for value in (*inferred.value_info, *inferred.input, *inferred.output):
+        if not value.type.HasField("tensor_type"):
+            continue
+        tensor = value.type.tensor_type
+        shape = [dim.dim_value or None for dim in tensor.shape.dim] if tensor.HasField("shape") else None
+        facts[value.name] = [tensor.elem_type, shape]
+    return facts
+
+
+def inline(path: str, target: str) -> None:
+    """Replace the calls of a model's own functions by what they are made of."""
+    import onnx
+    from onnx import inliner
+
+    inlined = inliner.inline_local_functions(onnx.load(path, load_external_data=False))
+    Path(target).write_bytes(inlined.SerializeToString(deterministic=True))
+
+
+def answer(path: str, feeds: str, target: str, output: str, optimize: bool) -> list[str]:
+    """Run a file on made-up pictures.
+
+    Args:
+        path: of the model.
+        feeds: an .npz file that holds, for each input, the arrays of all runs along a first axis.
+        target: an .npy file to write, with the answers of all runs along a first axis.
+        output: which of the outputs is wanted.
+        optimize: whether ONNX Runtime may rewrite the graph.
+
+    Returns:
+        The keys of an answer that is a map from classes to scores, in the order of the scores.
+    """
+    session = Session(Path(path), optimize=optimize)
+    arrays = np.load(feeds, allow_pickle=False)
+    columns = {port.name: arrays[str(place)] for place, port in enumerate(session.inputs)}
+    runs = len(next(iter(columns.values())))
+    keys: list[str] = []
+    answers = []
+    for run in range(runs):
+        fed = {name: np.asarray(values[run]) for name, values in columns.items()}
+        value = session.run(fed, [output])[0]
+        if isinstance(value, list):  # of a sequence of maps, which ZipMap makes
+            keys = [str(key) for key in value[0]]
+            value = np.array([list(row.values()) for row in value], dtype=np.float32)
+        answers.append(value)
+    np.save(target, np.stack(answers), allow_pickle=False)
+    return keys
+
+
+def ports(path: str) -> dict[str, Any]:
+    """Names, ONNX Runtime's types and shapes of a file's inputs and outputs, as a session sees them."""
+    session = Session(Path(path))
+    return {
+        kind: [[port.name, port.dtype, list(port.shape)] for port in group]
+        for kind, group in (("inputs", session.inputs), ("outputs", session.outputs))
+    }
