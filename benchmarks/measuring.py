@@ -1,5 +1,6 @@
 """Time and memory of whole processes."""
 
+import contextlib
 import subprocess
 import time
 from pathlib import Path
@@ -34,11 +35,9 @@ def tree(pid: int) -> list[int]:
     found, waiting = [], [pid]
     while waiting:
         found.append(waiting.pop())
-        for children in Path(f"/proc/{found[-1]}/task").glob("*/children"):
-            try:
+        with contextlib.suppress(OSError):  # it may have ended meanwhile
+            for children in Path(f"/proc/{found[-1]}/task").glob("*/children"):
                 waiting += map(int, children.read_text().split())
-            except OSError:
-                continue
     return found
 
 

@@ -202,7 +202,8 @@ def serve(memory_bytes: int, preload: str) -> None:
     """The child: answer requests until the parent closes the pipe."""
     replies = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)  # what native code prints must not look like an answer
-    sys.modules["torch"] = None  # type: ignore[assignment]  # onnxsim imports it when it can, and needs it not
+    for needless in ("torch", "sympy"):  # onnxsim imports them when it can: two seconds for nothing
+        sys.modules[needless] = None  # type: ignore[assignment]
     if memory_bytes:
         _limit_memory(memory_bytes)
     if preload:
