@@ -15,10 +15,19 @@ from edgeworthy._version import __version__
 from edgeworthy.errors import EdgeworthyError, IrreparableError, OptionError, ParityError, first_line
 from edgeworthy.evidence import PREFIX
 from edgeworthy.examination import Examination, memory_for
-from edgeworthy.model import Draft, append_metadata, digest, draft, parse, read, read_bytes, to_bytes
+from edgeworthy.model import (
+    Draft,
+    append_metadata,
+    digest,
+    draft,
+    nodes_of,
+    parse,
+    read,
+    read_bytes,
+    to_bytes,
+)
 from edgeworthy.outline import difference
 from edgeworthy.parity import ROUGHEST, ROUGHEST_HALF, verify
-from edgeworthy.probes import standard_probes
 from edgeworthy.repairs import REPAIRS
 from edgeworthy.repairs.base import Repair
 from edgeworthy.repairs.container import external_data
@@ -110,6 +119,18 @@ class _Original:
     model: ModelProto
 
 
+def _require_text(model: ModelProto) -> None:
+    """Stop at names that are no UTF-8: protobuf hands them out as bytes."""
+    values = (*model.graph.input, *model.graph.output, *model.graph.initializer)
+    names = [value.name for value in values]
+    for node in nodes_of(model):
+        names += [node.op_type, node.domain, node.name, *node.input, *node.output]
+        names += [attribute.name for attribute in node.attribute]
+    bad = next((name for name in names if not isinstance(name, str)), None)
+    if bad is not None:
+        raise IrreparableError(f"The file is damaged: the name {bad[:40]!r} is not valid UTF-8.")
+
+
 class _Operation:
     """One file on the table."""
 
@@ -119,6 +140,7 @@ class _Operation:
         self._scratch = scratch
         content = read_bytes(path)
         model = parse(content, str(path))
+        _require_text(model)
         lint = linter.check(path, examination=Examination(path, sandbox))
         self._original = _Original(content, lint, model)
         mended = type(model)()
@@ -209,10 +231,8 @@ class _Operation:
         reference = border.from_original(patient.ask(complete, fed, patient.originals))[:, 0]
         candidate = patient.ask(repaired, pictures, patient.names)[:, 0]
 
-        picture = patient.picture_input()
-        probes = standard_probes(picture.height or 1, picture.width or 1, picture.channels)
         parity = verify(
-            probes=[probe.name for probe in probes],
+            probes=[probe.name for probe in patient.probes()],
             reference=reference,
             candidate=candidate,
             logits=reference,

@@ -80,11 +80,15 @@ def _content(folder: Path, tensor: Any) -> bytes:
     """A tensor's bytes from the file that it names, which must lie in the model's folder."""
     entries = {entry.key: entry.value for entry in tensor.external_data}
     location = entries.get("location", "")
-    path = (folder / location).resolve()
     name = f"The tensor {tensor.name[:60]!r}"
+    try:
+        path = (folder / location).resolve()
+        there = path.is_file()
+    except (OSError, ValueError) as error:  # no file can have such a name
+        raise IrreparableError(f"{name} lies in {location[:80]!r}, which is no name of a file.") from error
     if not location or not path.is_relative_to(folder.resolve()):
         raise IrreparableError(f"{name} points outside the model's folder: {location[:80]!r}.")
-    if not path.is_file():
+    if not there:
         raise IrreparableError(
             f"The weights are missing: {name.lower()} lies in {location[:80]!r}, which is not there.",
             hint="Put that file beside the model, or export the model again.",

@@ -136,6 +136,7 @@ def _split_off(patient: Patient, batch: int) -> None:
     """Let the graph work on one picture where it was made for a fixed batch."""
     from onnx import numpy_helper
 
+    patient.batch = batch
     for node in [node for node in patient.graph.node if node.op_type == "Reshape"]:
         shape = constant(patient.graph, node.input[1])
         if shape is not None and shape.size and shape[0] == batch:

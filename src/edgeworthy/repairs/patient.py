@@ -29,7 +29,7 @@ from edgeworthy.graph import Names, producer, redirect, rename
 from edgeworthy.images import normalise
 from edgeworthy.labelfiles import Classes
 from edgeworthy.model import metadata_of, no_room, parse, tensor_shape, to_bytes
-from edgeworthy.probes import standard_probes
+from edgeworthy.probes import Probe, standard_probes
 from edgeworthy.repairs.border import Array, Border
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from edgeworthy.sandbox import Sandbox
 
 _TIMEOUT_S = 120.0
+_PROBE_BYTES, _FEWEST_PROBES = 2**29, 3  # of all pictures together, as float32
 _DTYPES: dict[str, Any] = {
     "tensor(bool)": np.bool_,
     "tensor(float16)": np.float16,
@@ -121,6 +122,7 @@ class Patient:
         border: how input and output correspond to the original's.
         labels: lists of class names that the graph itself carried, the likeliest first.
         raw_pixels: whether the model was made for whole numbers, which nothing has normalised.
+        batch: how many pictures the original takes at a time.
         originals: names of the picture's input and of the scores in the original, once they are known.
     """
 
@@ -133,6 +135,7 @@ class Patient:
         self.border = Border()
         self.labels: list[list[str]] = []
         self.raw_pixels = False
+        self.batch = 1
         self.name = Names(model)
         self._sandbox = sandbox
         self._scratch = scratch
@@ -269,14 +272,29 @@ class Patient:
         self.model.ir_version = version
         return path
 
+    def probes(self) -> list[Probe]:
+        """Pictures to ask about: all that there are, or fewer of a very large size.
+
+        Raises:
+            IrreparableError: where the size is not known, or no camera's.
+        """
+        picture = self.picture_input()
+        height, width = picture.height, picture.width
+        if not height or not width:
+            raise IrreparableError("The size of the picture is not known.", hint="Give --input-size C H W.")
+        count = _PROBE_BYTES // (4 * self.batch * picture.channels * height * width)
+        if count < _FEWEST_PROBES:
+            raise IrreparableError(
+                f"An input of {self.batch} x {height}x{width} px is too large to be tried."
+            )
+        return standard_probes(height, width, picture.channels)[:count]
+
     def pictures(self) -> Array:
         """The probes as the input wants them now: float32 [probes, 1, C, H, W], or channels last."""
         picture = self.picture_input()
-        if not picture.height or not picture.width:
-            raise IrreparableError("The size of the picture is not known.", hint="Give --input-size C H W.")
-        probes = standard_probes(picture.height, picture.width, picture.channels)
         normalization = self.normalization(picture.channels)
-        return np.stack([normalise(probe.pixels, normalization, picture.layout) for probe in probes])
+        pixels = (probe.pixels for probe in self.probes())
+        return np.stack([normalise(one, normalization, picture.layout) for one in pixels])
 
     def normalization(self, channels: int) -> Normalization:
         """What pixels go through before the model: as asked for, as the file says, or a common one."""
