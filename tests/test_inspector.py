@@ -60,10 +60,19 @@ def test_a_file_of_somebody_elses_is_described_as_far_as_it_goes(tmp_path):
     for expected in (
         "no normalisation",
         "none in the output's name",
-        "not made by edgeworthy",
+        "neither made nor mended",
         "[bold]me[/bold]",
     ):
         assert expected in text
+
+
+def test_a_repaired_file_tells_what_was_mended(tmp_path, sandbox):
+    classifier_file(tmp_path / "theirs.onnx", activation="")
+    edgeworthy.repair(tmp_path / "theirs.onnx", tmp_path / "ours.onnx", sandbox=sandbox)
+    text = shown(edgeworthy.inspect(tmp_path / "ours.onnx"))
+    assert "not-probabilities" in text
+    assert "same on 18 probes" in text
+    assert "?" not in text
 
 
 def test_evidence_that_cannot_be_read_does_no_harm(tmp_path):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 from edgeworthy.report.tables import facts_table, first_and_last
 from edgeworthy.results import Inspection
@@ -54,8 +54,15 @@ def _operators(file: Inspection) -> str:
 def _evidence(file: Inspection) -> Iterator[tuple[str, str]]:
     evidence = dict(file.evidence)
     if not evidence:
-        yield "Evidence", "none: the file was not made by edgeworthy"
+        yield "Evidence", "none: edgeworthy has neither made nor mended the file"
         return
+    if "source" in evidence or "repair" not in evidence:
+        yield from _making(evidence)
+    if "repair" in evidence:
+        yield from _mending(evidence["repair"])
+
+
+def _making(evidence: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     made = f"edgeworthy {evidence.get('version', '?')} from {evidence.get('source', '?')}"
     untrained = ", random weights" if evidence.get("untrained") == "true" else ""
     yield (
@@ -63,12 +70,29 @@ def _evidence(file: Inspection) -> Iterator[tuple[str, str]]:
         f"{made}{untrained} (torch {evidence.get('torch', '?')}, {evidence.get('exporter', '?')})",
     )
     yield "Weights", evidence.get("weights", "?")
+    yield "Proof", _read(lambda: _proof(json.loads(evidence["parity"])))
+
+
+def _mending(text: str) -> Iterator[tuple[str, str]]:
+    yield "Mended by", _read(lambda: _repairs(json.loads(text)))
+    yield "Original", _read(lambda: str(json.loads(text)["original"]))
+    yield "Proof", _read(lambda: _proof(json.loads(text)["parity"]))
+
+
+def _repairs(record: Mapping[str, Any]) -> str:
+    return f"edgeworthy {record['version']}: {', '.join(dict.fromkeys(record['repairs']))}"
+
+
+def _proof(proof: Mapping[str, Any]) -> str:
+    return (
+        f"{proof['verdict']} on {proof['samples']} probes: probabilities differ by at most "
+        f"{proof['max_abs_diff']:g} (allowed {proof['tolerance']:g})"
+    )
+
+
+def _read(text: Callable[[], str]) -> str:
+    """What evidence says; the file may be anybody's."""
     try:
-        proof = json.loads(evidence["parity"])
-        yield (
-            "Proof",
-            f"{proof['verdict']} on {proof['samples']} probes: probabilities differ by at most "
-            f"{proof['max_abs_diff']:g} (allowed {proof['tolerance']:g})",
-        )
-    except (KeyError, ValueError, TypeError):
-        yield "Proof", "cannot be read"
+        return text()
+    except (KeyError, ValueError, TypeError, AttributeError, RecursionError):
+        return "cannot be read"
