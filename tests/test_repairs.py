@@ -539,7 +539,16 @@ def wrong_opset(model):
     model.graph.node[2].input[0] = "bent"
 
 
+def percent(model):
+    """Probabilities times 100."""
+    scores = model.graph.output[0].name
+    model.graph.node[-1].output[0] = "share"
+    model.graph.initializer.append(numpy_helper.from_array(np.float32(100), "hundred"))
+    model.graph.node.append(helper.make_node("Mul", ["share", "hundred"], [scores]))
+
+
 REFUSED = {
+    "percentages": ({"edit": percent}, {}, "shares of a whole"),
     "custom operator": ({"edit": custom}, {}, "com.microsoft.Softmax"),
     "weights elsewhere": ({"edit": outside}, {}, "outside the model's folder"),
     "weights missing": ({"edit": absent}, {}, "weights are missing"),

@@ -209,10 +209,15 @@ def _needed(patient: Patient, answers: Array) -> str:
             "The scores of some probes are NaN or infinite; no repair makes sense of them."
         )
     single = answers.shape[-1] == 1
+    sums = answers.astype(np.float64).sum(axis=-1)
     if not _in_range(answers):
+        if answers.min() >= 0 and not single and np.ptp(sums) <= SUM_TOLERANCE * sums.max():
+            raise IrreparableError(
+                f"The scores of every picture sum to {sums.max():.4g}: they are shares of a whole.",
+                hint="Export the model without that scale.",
+            )
         return "sigmoid" if single else "softmax"
     last = _maker(patient, patient.scores.name)
-    sums = answers.astype(np.float64).sum(axis=-1)
     if (last is not None and last.op_type == "Sigmoid") or (
         not single and np.abs(sums - 1).max() <= SUM_TOLERANCE
     ):
