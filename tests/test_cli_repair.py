@@ -70,9 +70,9 @@ def test_what_is_missing_is_asked_for_and_nothing_is_written(run, tmp_path):
     [
         ([], "-o FILE or --in-place"),
         (["-o", "a.onnx", "--in-place"], "exclude each other"),
-        (["-o", "theirs.onnx"], "exists"),
+        (["-o", "theirs.onnx", "--force"], "is the file itself"),
         (["-o", "none/a.onnx"], "does not exist"),
-        (["--allow", "magic", "--dry-run"], "No unsafe repair is called 'magic'"),
+        (["--allow", "magic", "--dry-run"], "'magic' is not one of"),
         (["--opset", "18", "--dry-run"], "12<=x<=17"),
         (["--output", "logits", "--dry-run"], "no output 'logits'"),
         (["--mean", "0.5", "--dry-run"], "--mean is given without --std"),

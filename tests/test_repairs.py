@@ -9,15 +9,17 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgeworthy import errors, linter, repairer
-from edgeworthy.contract import INPUT_NAME, Normalization
+from edgeworthy.contract import INPUT_NAME, Normalization, output_name
 from edgeworthy.evidence import PREFIX
 from edgeworthy.frames import Frame
+from edgeworthy.labels import ClassNames
 from edgeworthy.repairs import REPAIRS
 from edgeworthy.repairs.base import repair as make_repair
 from edgeworthy.rules import RULES
 from edgeworthy.runtime import Session
 from tests.factory import classifier, classifier_file
 from tests.test_rules import (
+    alarm_first,
     both,
     classes_named,
     documented,
@@ -26,6 +28,7 @@ from tests.test_rules import (
     model_doc_string,
     output_named,
     recorded,
+    rename,
     second_softmax,
     shaped,
     symbolic_scores,
@@ -353,7 +356,7 @@ CASES = {
     ),
 }
 
-EXACT = {"input-name", "class-names", "dynamic-size", "normalization", "ir-version", "weights-as-inputs",
+EXACT = {"input-name", "class-names", "dynamic-size", "normalization", "ir-version",
          "unread-outputs", "output-shape", "custom-operators", "unit-scale"}  # fmt: skip
 
 
@@ -581,9 +584,18 @@ def test_what_cannot_be_mended_is_refused_with_the_reason(tmp_path, mend, case):
         ({"classes": ["cat", "dog"]}, errors.ClassNamesError, "2 class names for 3 scores"),
         ({"allow": ["magic"]}, errors.OptionError, "No unsafe repair is called 'magic'"),
         ({"output": "logit"}, errors.OptionError, "no output 'logit'"),
-        ({"opset": 18}, errors.OptionError, "outside 12..17"),
+        ({"opset": 18}, errors.OptionError, "none of 12..17"),
         ({"mean": 0.5}, errors.OptionError, "--mean is given without --std"),
         ({"colour": "red"}, errors.OptionError, "Unknown option 'colour'"),
+        ({"opset": "16"}, errors.OptionError, "Opset '16'"),
+        ({"activation": "relu"}, errors.OptionError, "'relu' is none of"),
+        ({"layout": "NCHW"}, errors.OptionError, "'NCHW' is none of"),
+        ({"mean": "0.5", "std": "0.5"}, errors.OptionError, "not a number"),
+        ({"mean": [np.nan] * 3, "std": 1}, errors.OptionError, "not a number"),
+        ({"scale": 255}, errors.OptionError, "--scale is given without"),
+        ({"input_size": 32}, errors.OptionError, "no picture"),
+        ({"activation": "sigmoid"}, errors.IrreparableError, "only flatten"),
+        ({"classes": ["a;b", "c", "d"]}, errors.ClassNamesError, "--fix-names"),
         ({"input_size": (4, 8, 8)}, errors.OptionError, "no picture"),
     ],
 )
@@ -636,3 +648,291 @@ def test_an_input_that_nothing_reads_is_dropped(tmp_path, mend):
     result = mend(source, tmp_path / "out.onnx")
     assert [change.repair for change in result.changes] == ["unread-inputs"]
     assert result.exact
+
+
+def named(outputs, metadata=(), texts=()):
+    """Names of the classes in several places."""
+
+    def edit(model):
+        if outputs:
+            rename(model, model.graph.output[0].name, outputs)
+        for key, value in metadata:
+            model.metadata_props.add(key=key, value=value)
+        for index, names in enumerate(texts):
+            values = np.array([name.encode() for name in names], dtype=object)
+            model.graph.initializer.append(numpy_helper.from_array(values, f"texts_{index}"))
+
+    return edit
+
+
+WRITTEN = {
+    '{"0": "cat", "1": "dog", "2": "horse"}': ["cat", "dog", "horse"],
+    '{"1": "cat", "2": "dog", "3": "horse"}': ["cat", "dog", "horse"],
+    '{"dog": 1, "cat": 0, "horse": 2}': ["cat", "dog", "horse"],
+    "{0: 'cat', 1: 'dog', 2: 'horse'}": ["cat", "dog", "horse"],
+    '["cat", "dog", "horse"]': ["cat", "dog", "horse"],
+    "0 cat\n1 dog\n2 horse": ["cat", "dog", "horse"],
+    "cat, dog, horse": ["cat", "dog", "horse"],
+}
+
+
+@pytest.mark.parametrize("text", WRITTEN)
+def test_class_names_are_read_from_the_metadata_in_the_order_of_the_scores(tmp_path, mend, text):
+    source = classifier_file(tmp_path / "m.onnx", edit=named("o", [("names", text)]))
+    mend(source, tmp_path / "out.onnx")
+    expected = output_name(ClassNames(tuple(WRITTEN[text])))
+    assert Session(tmp_path / "out.onnx").scores_port.name == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[1, 2, 3]", '["a", "b", null]', '{"a": {"b": 1}, "c": 2, "d": 3}', '{"7": "a", "8": "b", "9": "c"}'],
+)
+def test_what_is_no_list_of_names_gives_no_names(tmp_path, mend, text):
+    source = classifier_file(tmp_path / "m.onnx", edit=named("o", [("names", text)]))
+    with pytest.raises(errors.IrreparableError, match="--classes"):
+        mend(source, tmp_path / "out.onnx")
+
+
+def test_two_lists_of_names_that_disagree_are_asked_about(tmp_path, mend):
+    edit = named("o", [("names", "cat,dog,horse")], [["animal", "plant", "thing"]])
+    source = classifier_file(tmp_path / "m.onnx", edit=edit)
+    with pytest.raises(errors.IrreparableError, match="names its classes twice"):
+        mend(source, tmp_path / "out.onnx")
+
+
+def test_numbers_of_a_zip_map_are_looked_up_in_the_metadata(tmp_path, mend):
+    def edit(model):
+        classic_head(strings=False)(model)
+        for node in model.graph.node:
+            for attribute in node.attribute:
+                if attribute.name.startswith("classlabels"):
+                    attribute.ints[:] = [2, 0, 1]
+        model.metadata_props.add(key="id2label", value='{"0": "cat", "1": "dog", "2": "horse"}')
+
+    mend(classifier_file(tmp_path / "m.onnx", edit=edit), tmp_path / "out.onnx")
+    assert Session(tmp_path / "out.onnx").scores_port.name == "scores-0:horse;1:cat;2:dog"
+
+
+def test_the_labels_of_the_kept_map_count_and_no_others(tmp_path, mend):
+    def edit(model):
+        classic_head()(model)
+        labels = {"classlabels_strings": ["red", "green", "blue"]}
+        model.graph.node.append(helper.make_node("ZipMap", ["shares"], ["o2"], domain="ai.onnx.ml", **labels))
+        second = model.graph.output.add()
+        second.CopyFrom(model.graph.output[1])
+        second.name = "o2"
+
+    source = classifier_file(tmp_path / "m.onnx", edit=edit)
+    for wanted, expected in (("map", "scores-0:horse;1:cat;2:dog"), ("o2", "scores-0:red;1:green;2:blue")):
+        mend(source, tmp_path / f"{wanted}.onnx", output=wanted)
+        assert Session(tmp_path / f"{wanted}.onnx").scores_port.name == expected
+
+
+def test_int8_pixels_are_refused_for_they_do_not_fit(tmp_path, mend):
+    source = classifier_file(tmp_path / "m.onnx", edit=whole_pixels(TensorProto.INT8))
+    with pytest.raises(errors.IrreparableError, match="do not fit"):
+        mend(source, tmp_path / "out.onnx")
+
+
+def quantised(scale=1 / 256):
+    """Scores as bytes."""
+
+    def edit(model):
+        scores = model.graph.output[0]
+        model.graph.node[-1].output[0] = "share"
+        model.graph.initializer.append(numpy_helper.from_array(np.float32(scale), "step"))
+        model.graph.initializer.append(numpy_helper.from_array(np.uint8(0), "zero"))
+        model.graph.node.append(helper.make_node("QuantizeLinear", ["share", "step", "zero"], [scores.name]))
+        scores.type.tensor_type.elem_type = TensorProto.UINT8
+
+    return edit
+
+
+def test_quantised_scores_are_dequantised_and_get_no_softmax(tmp_path, mend):
+    source = classifier_file(tmp_path / "m.onnx", edit=quantised())
+    result = mend(source, tmp_path / "out.onnx")
+    assert [change.repair for change in result.changes] == ["output-type"]
+    picture = np.random.default_rng(1).normal(0, 1, (1, 3, 12, 16)).astype(np.float32)
+    raw = Session(source).run({INPUT_NAME: picture})[0]
+    np.testing.assert_array_equal(Session(tmp_path / "out.onnx").scores(picture), raw / np.float32(256))
+
+
+def test_an_index_is_no_row_of_scores(tmp_path, mend):
+    def best(model):
+        scores = model.graph.output[0]
+        model.graph.node.append(helper.make_node("ArgMax", [scores.name], ["best"], axis=1))
+        scores.CopyFrom(helper.make_tensor_value_info("best", TensorProto.INT64, [1, 1]))
+
+    source = classifier_file(tmp_path / "m.onnx", edit=best)
+    with pytest.raises(errors.IrreparableError, match="ArgMax"):
+        mend(source, tmp_path / "out.onnx", classes=NAMES)
+
+
+def test_bgr_turns_the_file_s_own_normalisation_around_and_is_done_once(tmp_path, mend):
+    means = {"means": [103.5, 116.3, 123.7], "vars": [57.4, 57.1, 58.4]}
+    source = classifier_file(tmp_path / "m.onnx", edit=both(convolution_first, documented(json.dumps(means))))
+    mend(source, tmp_path / "out.onnx", allow="bgr")
+    found = Session(tmp_path / "out.onnx")
+    assert json.loads(found.doc_string) == {"means": [123.7, 116.3, 103.5], "vars": [58.4, 57.1, 57.4]}
+    pixels = np.random.default_rng(2).integers(0, 256, (1, 3, 12, 16)).astype(np.float32)
+    mean, std = (np.float32(means[key]).reshape(1, 3, 1, 1) for key in means)
+    expected = Session(source).scores((np.ascontiguousarray(pixels[:, ::-1]) - mean) / std)
+    fed = (pixels - mean[:, ::-1]) / std[:, ::-1]
+    assert np.abs(found.scores(np.ascontiguousarray(fed)) - expected).max() < 1e-6
+    with pytest.raises(errors.IrreparableError, match="already"):
+        mend(tmp_path / "out.onnx", tmp_path / "again.onnx", allow="bgr")
+
+
+def test_an_alarm_before_the_scores_is_not_taken_for_them(tmp_path, mend):
+    source = classifier_file(tmp_path / "m.onnx", edit=both(alarm_first, plain_scores))
+    mend(source, tmp_path / "out.onnx", classes=["x", "y", "z"])
+    names = [port.name for port in Session(tmp_path / "out.onnx").outputs]
+    assert names == ["alarm-0:cat", "scores-0:x;1:y;2:z"]
+
+
+def plain_scores(model):
+    rename(model, model.graph.output[1].name, "probabilities")
+
+
+@pytest.mark.parametrize(
+    ("details", "wishes"),
+    [
+        ({"names": ["real"], "activation": ""}, {"activation": "sigmoid", "classes": ["fake", "real"]}),
+        ({"activation": ""}, {"activation": "softmax"}),
+        ({"activation": ""}, {"activation": "sigmoid"}),
+    ],
+)
+def test_an_activation_that_is_asked_for_twice_is_applied_once(tmp_path, mend, details, wishes):
+    source = classifier_file(tmp_path / "m.onnx", **details)
+    mend(source, tmp_path / "out.onnx", **wishes)
+    again = mend(tmp_path / "out.onnx", tmp_path / "again.onnx", **wishes)
+    assert again.changes == ()
+
+
+def test_a_softmax_over_a_single_score_is_refused(tmp_path, mend):
+    source = classifier_file(tmp_path / "m.onnx", names=["real"], activation="Sigmoid")
+    with pytest.raises(errors.IrreparableError, match="always 1"):
+        mend(source, tmp_path / "out.onnx", activation="softmax", classes=["fake", "real"])
+
+
+def test_weights_as_inputs_before_a_batch_normalisation_are_no_obstacle(tmp_path, mend):
+    """ONNX Runtime computes otherwise, in the last bits, with weights that cannot change."""
+
+    def edit(model):
+        random = np.random.default_rng(4)
+        convolution_first(model)
+        for name in ("scale", "shift", "mean", "var"):
+            values = random.uniform(0.5, 2, 3).astype(np.float32)
+            model.graph.initializer.append(numpy_helper.from_array(values, name))
+        normal = helper.make_node("BatchNormalization", ["convolved", "scale", "shift", "mean", "var"], ["n"])
+        model.graph.node.insert(1, normal)
+        model.graph.node[2].input[0] = "n"
+        weights_listed(model)
+        model.ir_version = 8
+
+    result = mend(classifier_file(tmp_path / "m.onnx", edit=edit), tmp_path / "out.onnx", strict=True)
+    assert [change.repair for change in result.changes] == ["weights-as-inputs"]
+    assert 0 < result.parity.max_abs_diff < 1e-5
+
+
+@pytest.mark.parametrize("kind", ["initializer", "node", "value_info"])
+def test_a_value_that_has_the_wanted_name_by_chance_makes_way(tmp_path, mend, kind):
+    def edit(model):
+        rename(model, INPUT_NAME, "pixels")
+        if kind == "initializer":
+            model.graph.initializer.append(numpy_helper.from_array(np.float32([1]), INPUT_NAME))
+        elif kind == "node":
+            rename(model, "pooled", INPUT_NAME)
+        else:
+            model.graph.value_info.append(helper.make_tensor_value_info("logits_2", TensorProto.FLOAT, [7]))
+
+    source = classifier_file(tmp_path / "m.onnx", edit=edit)
+    assert mend(source, tmp_path / "out.onnx").exact
+
+
+def test_evidence_follows_a_normalisation_that_is_told(tmp_path, mend):
+    source = classifier_file(tmp_path / "m.onnx", edit=recorded(**OTHER, normalization_in="file"))
+    mend(source, tmp_path / "out.onnx", mean=MEAN, std=STD)
+    assert linter.check(tmp_path / "out.onnx").conforms
+    assert json.loads(Session(tmp_path / "out.onnx").doc_string)["means"] == [123.675, 116.28, 103.53]
+
+
+def test_channels_last_are_found_where_all_dimensions_are_open(tmp_path, mend):
+    source = classifier_file(tmp_path / "m.onnx", layout="nhwc", edit=shaped("n", "h", "w", "c"))
+    mend(source, tmp_path / "out.onnx", input_size=(3, 12, 16))
+    assert Session(tmp_path / "out.onnx").inputs[0].shape == (1, 12, 16, 3)
+
+
+def test_the_standard_s_domain_may_be_spelled_out(tmp_path, mend):
+    def edit(model):
+        for entry in (*model.graph.node, *model.opset_import):
+            entry.domain = "ai.onnx"
+
+    source = classifier_file(tmp_path / "m.onnx", edit=edit)
+    result = mend(source, tmp_path / "out.onnx")
+    assert [change.repair for change in result.changes] == ["custom-operators"]
+
+
+def test_a_reshape_of_weights_is_no_batch(tmp_path, mend):
+    def edit(model):
+        batch_of(2)(model)
+        flat = numpy_helper.from_array(np.float32([1, 0, 0, 0, 1, 0]), "flat")
+        model.graph.initializer.extend([flat, numpy_helper.from_array(np.array([2, 3], np.int64), "two")])
+        model.graph.node.insert(0, helper.make_node("Reshape", ["flat", "two"], ["matrix"]))
+        last = model.graph.node[-1]
+        model.graph.node.insert(
+            len(model.graph.node) - 1,
+            helper.make_node("Gemm", [last.input[0], "matrix"], ["two_scores"], transB=1),
+        )
+        model.graph.node[-1].input[0] = "two_scores"
+        model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 2
+
+    source = classifier_file(tmp_path / "m.onnx", edit=edit)
+    mend(source, tmp_path / "out.onnx", classes=["a", "b"])
+    assert linter.check(tmp_path / "out.onnx").conforms
+
+
+def test_the_history_of_repairs_is_kept(tmp_path, mend):
+    source = classifier_file(tmp_path / "m.onnx", activation="")
+    mend(source, tmp_path / "first.onnx")
+    mend(tmp_path / "first.onnx", tmp_path / "second.onnx", opset=13)
+    metadata = {entry.key: entry.value for entry in onnx.load(tmp_path / "second.onnx").metadata_props}
+    record = json.loads(metadata[PREFIX + "repair"])
+    assert record["repairs"] == ["opset"]
+    assert [one["repairs"] for one in record["earlier"]] == [["not-probabilities"]]
+
+
+def test_weights_behind_a_link_beside_the_model_are_taken_in(tmp_path, mend):
+    """As the hub's cache lays them out."""
+    (tmp_path / "blobs").mkdir()
+    source = classifier_file(tmp_path / "m.onnx", edit=external_weights(tmp_path))
+    (tmp_path / "weights.bin").rename(tmp_path / "blobs" / "abc")
+    (tmp_path / "weights.bin").symlink_to(tmp_path / "blobs" / "abc")
+    assert mend(source, tmp_path / "out.onnx").exact
+
+
+def test_a_file_replaced_in_place_keeps_its_mode_and_one_that_conforms_is_not_touched(tmp_path, mend):
+    source = classifier_file(tmp_path / "m.onnx", activation="")
+    source.chmod(0o600)
+    mend(source, in_place=True)
+    assert source.stat().st_mode & 0o777 == 0o600
+    before = source.stat()
+    mend(source, in_place=True)
+    assert (source.stat().st_ino, source.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
+def test_the_file_itself_is_no_target_unless_it_is_said_so(tmp_path, mend):
+    source = classifier_file(tmp_path / "m.onnx", activation="")
+    (tmp_path / "link.onnx").symlink_to(source)
+    for target in (source, tmp_path / "link.onnx"):
+        with pytest.raises(errors.OptionError, match="is the file itself"):
+            mend(source, target, force=True)
+
+
+def test_strict_lowers_opset_17_for_the_oldest_runtimes(tmp_path, mend):
+    source = classifier_file(tmp_path / "m.onnx", opset=17)
+    assert mend(source, tmp_path / "as_it_is.onnx").changes == ()
+    result = mend(source, tmp_path / "out.onnx", strict=True)
+    assert [change.repair for change in result.changes] == ["opset"]
+    assert not result.after.findings

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Literal, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 from edgeworthy.contract import Normalization
 from edgeworthy.errors import OptionError
@@ -98,6 +98,16 @@ class Recorded:
 def own_entries(metadata: Mapping[str, str]) -> dict[str, str]:
     """The evidence among a file's metadata, without the prefix."""
     return {key.removeprefix(PREFIX): text for key, text in metadata.items() if key.startswith(PREFIX)}
+
+
+def repairs_of(metadata: Mapping[str, str]) -> list[dict[str, Any]]:
+    """What each repair of a file recorded, the last one first; what cannot be read counts as absent."""
+    try:
+        record = json.loads(metadata.get(PREFIX + "repair", "null"))
+        records = [record, *record["earlier"]]
+        return [one for one in records if isinstance(one["repairs"], list)]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return []
 
 
 def _or_none(read: Callable[[str], T], text: str | None) -> T | None:

@@ -24,9 +24,14 @@ class Names:
         graphs: list[Any] = [model.graph]
         graphs += [graph for node in nodes_of(model) for graph in subgraphs_of(node)]
         for graph in graphs:
-            self._taken |= {value.name for value in (*graph.input, *graph.output, *graph.initializer)}
+            values = (*graph.input, *graph.output, *graph.initializer, *graph.value_info)
+            self._taken |= {value.name for value in values}
         for node in nodes_of(model):
             self._taken |= {node.name, *node.input, *node.output}
+
+    def __contains__(self, name: str) -> bool:
+        """Whether something has the name."""
+        return name in self._taken
 
     def __call__(self, stem: str) -> str:
         """The stem, or else `stem_2`, `stem_3` and so on."""

@@ -155,13 +155,14 @@ class Plan:
 
 
 def choose(codes: Iterable[str]) -> list[Rule]:
-    """The rules with these codes or beginnings of codes; all without any.
+    """The rules with these codes, beginnings of codes, or names; all without any.
 
     Raises:
         OptionError: on a code that no rule has.
     """
     known = [rule.code for rule in RULES]
-    wanted = [code.upper() for code in codes]
+    by_name = {rule.name: rule.code for rule in RULES}
+    wanted = [by_name.get(code.lower(), code.upper()) for code in codes]
     for code in wanted:
         if not code or not any(other.startswith(code) for other in known):
             raise OptionError(f"No rule has the code {code!r}.", hint=_codes_like(code, known))

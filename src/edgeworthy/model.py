@@ -38,7 +38,9 @@ def read_bytes(path: Path) -> bytes:
             raise ModelFileError(f"{path} has {status.st_size} bytes; an ONNX file ends at {MAX_FILE_BYTES}.")
         return path.read_bytes()
     except OSError as error:
-        raise ModelFileError(f"{path} cannot be read: {error.strerror or error}.") from error
+        raise ModelFileError(
+            f"{path} cannot be read: {error.strerror or error}.", hint="Give the path of an ONNX file."
+        ) from error
 
 
 def read(path: Path) -> ModelProto:
@@ -226,6 +228,8 @@ class Draft:
         try:
             with self.path.open("rb+") as stream:
                 os.fsync(stream.fileno())
+            if self._force and self._target.exists():
+                self.path.chmod(stat.S_IMODE(self._target.stat().st_mode))  # who may read it stays the same
             if self._force:
                 self.path.replace(self._target)
             else:
@@ -303,9 +307,16 @@ def refuse_existing(target: Path, *, force: bool) -> None:
     Raises:
         TargetError: where the target is a directory, or exists and `force` is not given.
     """
-    if target.is_dir():
+    try:
+        there, folder, regular = target.exists(), target.is_dir(), target.is_file()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise TargetError(
+            f"{str(target)[:80]!r} cannot be a file: {reason}.", hint="Choose another name."
+        ) from error
+    if folder:
         raise TargetError(f"{target} is a folder.", hint="Give the path of a file.")
-    if target.exists() and not target.is_file():
+    if there and not regular:
         raise TargetError(f"{target} is no regular file.", hint="Choose another name.")
-    if target.exists() and not force:
+    if there and not force:
         raise TargetError(f"{target} exists.", hint="Overwrite it with --force, or choose another name.")

@@ -82,6 +82,11 @@ def test_the_type_of_the_output_becomes_a_zero_point():
     assert_same(model, {"x": X})
 
 
+def test_the_type_of_the_output_becomes_a_zero_point_along_an_axis():
+    model = quantize(21, [0.1, 0.2, 0.3], None, axis=1, output=INT8, output_dtype=INT8)
+    assert_same(model, {"x": X}, targets=(12, 17))
+
+
 @pytest.mark.parametrize(
     ("opset", "attributes", "why"),
     [(21, {"block_size": 2, "axis": 2}, "block_size"), (23, {"precision": TensorProto.FLOAT16}, "precision")],

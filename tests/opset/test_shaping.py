@@ -70,6 +70,13 @@ def test_a_triangle_becomes_a_choice(offset, upper):
     assert_same(model, {"x": X}, targets=(12, 13))
 
 
+def test_a_triangle_of_truth_values_is_masked():
+    """ONNX Runtime has no Where for them."""
+    truth = {"x": X > 0}
+    model = graph(node("Trilu", ["x"]), truth, 14, outputs={"y": TensorProto.BOOL})
+    assert_same(model, truth, targets=(12, 13), runtime=False)
+
+
 def test_a_triangle_of_unknown_size_is_refused():
     model = graph(node("Trilu", ["x"]), {"x": X}, 14, dynamic=True)
     with pytest.raises(UnconvertibleError, match=r"Trilu .*14 to 13.*shape of 'x' is not known, axis -2"):

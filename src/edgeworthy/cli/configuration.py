@@ -47,8 +47,9 @@ def _read(file: Path) -> CheckSettings:
             f"{file}: [tool.edgeworthy] has no key {unknown[0]!r}.", hint=f"Known: {', '.join(_KEYS)}."
         )
     ignore = table.get("ignore", {})
-    if isinstance(ignore, list):
-        ignore = dict.fromkeys(ignore, "")
+    if isinstance(ignore, list):  # as on the command line: CODE, or CODE=reason
+        pairs = [str(entry).partition("=") for entry in ignore]
+        ignore = {code.strip(): reason.strip() for code, _, reason in pairs}
     select, strict, target = table.get("select", []), table.get("strict", False), table.get("target", [])
     if not (
         _texts(select)

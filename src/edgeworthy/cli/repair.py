@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from edgeworthy.cli.shared import (
 from edgeworthy.contract import MAX_OPSET, MIN_OPSET
 from edgeworthy.errors import OptionError
 
+UNSAFE = ("bgr", "softmax-twice", "unit-scale", "numbered-classes")  # repairer.UNSAFE, unloaded
+
 EXAMPLES = examples(
     "edgeworthy repair theirs.onnx --classes labels.txt -o ours.onnx",
     "edgeworthy repair theirs.onnx --classes labels.txt --mean 0.5 --std 0.5 --diff",
@@ -37,6 +40,7 @@ EXAMPLES = examples(
 @click.option(
     "--classes", help="Class names: text, JSON or CSV file, folder of class folders, imagenet-1k, or a,b,c."
 )
+@click.option("--fix-names", is_flag=True, help="Repair names that the platform cannot carry.")
 @normalization_options
 @click.option("--input-size", nargs=3, type=int, metavar="C H W", help="Where the file leaves it open.")
 @click.option(
@@ -52,8 +56,8 @@ EXAMPLES = examples(
 @click.option(
     "--allow",
     multiple=True,
-    metavar="NAME",
-    help="Make an unsafe repair: bgr, softmax-twice, unit-scale, numbered-classes.",
+    type=click.Choice(UNSAFE),
+    help="Make an unsafe repair; may be given several times.",
 )
 @click.option("--strict", is_flag=True, help="Mend what only warnings speak of, too.")
 @click.option("--diff", is_flag=True, help="Show what would change in the graph; write nothing.")
@@ -69,7 +73,7 @@ def command(file: Path, as_json: bool, **options: Any) -> None:
     from edgeworthy.repairer import repair
     from edgeworthy.report.repair import render_difference, render_repair
 
-    target = _target(file, options)
+    target = _target(options)
     diff = options["diff"]
     with unwinding_on_sigterm(), _spinner():
         repaired = repair(file, target, **_arguments(options))
@@ -84,10 +88,10 @@ def command(file: Path, as_json: bool, **options: Any) -> None:
 
 def _spinner() -> AbstractContextManager[object]:
     console = status_console()
-    return console.status("Repairing, and proving it") if console.is_terminal else nullcontext()
+    return console.status("Repairing, and proving it") if sys.stderr.isatty() else nullcontext()
 
 
-def _target(file: Path, options: dict[str, Any]) -> Path | None:
+def _target(options: dict[str, Any]) -> Path | None:
     """Where to write; None for a trial."""
     output, in_place = options.pop("target"), options.pop("in_place")
     trial = options["diff"] or options["dry_run"]
@@ -96,10 +100,12 @@ def _target(file: Path, options: dict[str, Any]) -> Path | None:
     if not trial and not output and not in_place:
         raise OptionError(
             "Nothing says where the repaired file shall go.",
-            hint="Give -o FILE or --in-place; --diff and --dry-run write nothing.",
+            hint="Give -o FILE or --in-place; --diff and --dry-run write nothing. (--output is an output of "
+            "the graph.)",
         )
-    options["force"] = options["force"] or in_place
-    return file if in_place else output
+    options["in_place"] = in_place
+    target: Path | None = output
+    return target
 
 
 def _arguments(options: dict[str, Any]) -> dict[str, Any]:

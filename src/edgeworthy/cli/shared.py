@@ -63,15 +63,21 @@ def examples(*lines: str) -> str:
 
 @contextlib.contextmanager
 def unwinding_on_sigterm() -> Iterator[None]:
-    """End on SIGTERM as on Ctrl-C, so that nothing half-written stays; otherwise the process just dies.
+    """End on SIGTERM and SIGHUP as on Ctrl-C, so that nothing half-written stays.
 
     Only while there is something to tidy up: Python's handlers wait for native code to return.
     """
-    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {number: signal.signal(number, _leave) for number in numbers}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _leave(number: int, frame: object) -> None:
+    sys.exit(128 + number)
 
 
 def output_console() -> Console:

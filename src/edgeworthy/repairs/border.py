@@ -24,11 +24,9 @@ class Border:
 
     Attributes:
         exact: whether only names, shapes and metadata have changed, so that answers must be equal to the bit.
-        labels: keys of the original's answer, where that is a map, in the order of its scores.
     """
 
     exact: bool = True
-    labels: tuple[str, ...] = ()
     _inward: list[tuple[Step, bool]] = field(default_factory=list)
     _outward: list[Step] = field(default_factory=list)
 

@@ -28,21 +28,21 @@ def zip_map(patient: Patient) -> Changes:
     ZipMap is an operator of ai.onnx.ml, its output a sequence of maps, which no platform reads. Labels on
     other operators, and lists of texts, are remembered for the names, too.
     """
+    patient.labels = _labels(patient)
     for output in patient.graph.output:
         node = producer(patient.graph, output.name)
         if node is None or (node.domain, node.op_type) != (MACHINE_LEARNING, "ZipMap"):
             continue
-        labels = _texts(node, "classlabels_strings")
-        keys = labels or [str(key) for key in attribute_value(node, "classlabels_int64s", [])]
-        patient.labels += [labels] if labels else []
-        patient.border.labels = tuple(keys)
+        keys = _texts(node, "classlabels_strings") or list(attribute_value(node, "classlabels_int64s", []))
+        if len(set(keys)) < len(keys):
+            raise IrreparableError("Two labels of the ZipMap are the same: one of their scores is lost.")
+        patient.maps[output.name] = tuple(keys)
         if producer(patient.graph, node.input[0]) is None:
             raise IrreparableError("The scores behind ZipMap are not computed by the graph.")
         patient.graph.node.remove(node)
         _declare(patient, output, node.input[0], len(keys))
         patient.changed()
         yield f"ZipMap is gone, which gave a map from {len(keys)} labels to their scores."
-    patient.labels += _labels_elsewhere(patient)
 
 
 def _declare(patient: Patient, output: Any, source: str, count: int) -> None:
@@ -54,18 +54,21 @@ def _declare(patient: Patient, output: Any, source: str, count: int) -> None:
     output.CopyFrom(helper.make_tensor_value_info(name, helper.TensorProto.FLOAT, [None, count]))
 
 
-def _labels_elsewhere(patient: Patient) -> list[list[str]]:
-    """Labels on classifiers and encoders of ai.onnx.ml, and constant lists of texts."""
-    found = [
-        _texts(node, key)
-        for node in patient.graph.node
-        for key in ("classlabels_strings", "values_strings")
-        if node.domain == MACHINE_LEARNING
-    ]
-    for tensor in tensors_of(patient.model):
-        if tensor.data_type == STRING:
-            found.append([text.decode(errors="replace") for text in tensor.string_data])
-    return [labels for labels in found if labels]
+def _labels(patient: Patient) -> list[list[str]]:
+    """Labels on classifiers and encoders of ai.onnx.ml, or else constant lists of texts."""
+    nodes = [node for node in patient.graph.node if node.domain == MACHINE_LEARNING]
+    found = [_texts(node, "classlabels_strings") for node in nodes if node.op_type != "ZipMap"]
+    found += [_encoded(node) for node in nodes if node.op_type == "LabelEncoder"]
+    lists = [tensor for tensor in tensors_of(patient.model) if tensor.data_type == STRING]
+    loose = [[text.decode(errors="replace") for text in tensor.string_data] for tensor in lists]
+    return [labels for labels in found if labels] or [labels for labels in loose if labels]
+
+
+def _encoded(node: NodeProto) -> list[str]:
+    """The texts that a LabelEncoder makes of the numbers from 0 upwards, in that order."""
+    keys, texts = attribute_value(node, "keys_int64s", []), _texts(node, "values_strings")
+    by_key = dict(zip(keys, texts, strict=False))
+    return [by_key[key] for key in sorted(by_key)] if sorted(by_key) == list(range(len(texts))) else []
 
 
 def _texts(node: NodeProto, key: str) -> list[str]:

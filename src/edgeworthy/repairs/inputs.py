@@ -9,7 +9,7 @@ import numpy as np
 
 from edgeworthy.contract import INPUT_NAME, OPTIONAL_INPUTS, layout_of
 from edgeworthy.errors import IrreparableError
-from edgeworthy.graph import attribute_value, constant, readers, rename
+from edgeworthy.graph import attribute_value, constant, readers, redirect
 from edgeworthy.model import dtype_name, tensor_shape
 from edgeworthy.repairs.base import Changes, repair
 
@@ -104,7 +104,10 @@ def _sides(size: tuple[int | None, ...]) -> str:
 def _set_size(patient: Patient, channels: int, height: int | None, width: int | None) -> None:
     layout = patient.picture_input().layout
     if height and width:
+        open_ended = patient.sizes[1:] == (None, None, None)
         _declare(patient, layout, channels, height, width)
+        if open_ended and not patient.runs():  # then the channels may be last
+            _declare(patient, "nhwc", channels, height, width)
         return
     fitting: list[tuple[int, int]] = []
     for side in _USUAL_SIDES:
@@ -139,7 +142,8 @@ def _split_off(patient: Patient, batch: int) -> None:
     patient.batch = batch
     for node in [node for node in patient.graph.node if node.op_type == "Reshape"]:
         shape = constant(patient.graph, node.input[1])
-        if shape is not None and shape.size and shape[0] == batch:
+        of_weights = constant(patient.graph, node.input[0]) is not None
+        if shape is not None and shape.size and shape[0] == batch and not of_weights:
             name = patient.name("one_picture")
             one = np.concatenate([[1], shape[1:]]).astype(np.int64)
             patient.graph.initializer.append(numpy_helper.from_array(one, name))
@@ -164,6 +168,11 @@ def input_type(patient: Patient) -> Changes:
         raise IrreparableError(f"The input's type is {name}, which no picture can be turned into.")
     before: Any = helper.tensor_dtype_to_np_dtype(code)
     if np.issubdtype(before, np.integer):
+        if np.iinfo(before).min > 0 or np.iinfo(before).max < 255:
+            raise IrreparableError(
+                f"The input's type is {name}, which pixels 0..255 do not fit into.",
+                hint="The file does not say how pixels become such numbers: export it with float32.",
+            )
         patient.raw_pixels = True
     value.type.tensor_type.elem_type = TensorProto.FLOAT
     result = patient.name("typed_image")
@@ -213,15 +222,9 @@ def _begins_with(patient: Patient, back: list[int]) -> bool:
         return False
     for node in first:
         patient.graph.node.remove(node)
-        _replace(patient, node.output[0], patient.picture.name)
+        redirect(patient.graph, node.output[0], patient.picture.name)
     patient.changed()
     return True
-
-
-def _replace(patient: Patient, old: str, new: str) -> None:
-    from edgeworthy.graph import redirect
-
-    redirect(patient.graph, old, new)
 
 
 def _transpose_first(patient: Patient, permutation: list[int]) -> None:
@@ -237,8 +240,11 @@ def bgr(patient: Patient) -> Changes:
     """A model that was trained on BGR pictures takes RGB.
 
     The weights of its first convolutions are permuted, or the channels where it begins with something else.
-    No file says in which order it was trained: on the word of the user only.
+    No file says in which order it was trained: on the word of the user only. A normalisation that the file
+    carries is turned around with it; one that is asked for is in the order RGB.
     """
+    if patient.was_mended_by("bgr"):
+        raise IrreparableError("The file's evidence says that it was turned from BGR to RGB already.")
     picture = patient.picture_input()
     if picture.channels != 3:
         raise IrreparableError(f"The input has {picture.channels} channels, BGR has 3.")
@@ -251,6 +257,9 @@ def bgr(patient: Patient) -> Changes:
     patient.border.inward(lambda pictures: np.ascontiguousarray(np.flip(pictures, axis)))
     patient.border.exact = False
     yield f"The model takes RGB: {how}."
+    turned = patient.reverse_normalization()
+    if turned:
+        yield f"The graph's doc_string was in the order BGR, too; it says {turned}."
 
 
 def _first_convolutions(patient: Patient) -> Iterator[tuple[NodeProto, Array]]:
@@ -291,8 +300,5 @@ def input_name(patient: Patient) -> Changes:
     """The input has the name by which the platform finds it."""
     before = patient.picture.name
     if before != INPUT_NAME:
-        if readers(patient.graph, INPUT_NAME):
-            rename(patient.model, INPUT_NAME, patient.name("inner"))
-        rename(patient.model, before, INPUT_NAME)
-        patient.changed()
+        patient.rename(before, INPUT_NAME)
         yield f"The input is named {INPUT_NAME!r}, it was {before[:60]!r}."

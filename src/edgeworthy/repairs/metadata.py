@@ -28,6 +28,8 @@ def normalization(patient: Patient) -> Changes:
             patient.graph.doc_string = ""
             yield "The graph's doc_string held no usable normalisation; its text moves to the model's."
         return
+    if patient.wishes.mean is not None and patient.record_normalization(found):
+        yield f"The file's evidence says {found.upload_form()}, too, as asked for."
     after = found.to_doc_string()
     if _written(before, channels) == after:
         return

@@ -15,7 +15,7 @@ from edgeworthy.contract import (
     scores_output,
 )
 from edgeworthy.errors import IrreparableError, OptionError
-from edgeworthy.graph import producer, prune, rename
+from edgeworthy.graph import constant, producer, prune
 from edgeworthy.model import dtype_name, tensor_shape
 from edgeworthy.repairs.base import Changes, repair
 from edgeworthy.repairs.border import before_softmax, sigmoid, softmax
@@ -28,8 +28,11 @@ if TYPE_CHECKING:
     from edgeworthy.repairs.patient import Patient
 
 _SLACK = 1e-5  # rounding of a float32 softmax
-_FLOATS = ("float32", "float16", "double", "float64", "bfloat16")
-_PASSING = {"Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Cast", "Transpose"}
+_FLOATS = ("float32", "float16", "float64")
+_PASSING = {
+    "Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Cast", "Transpose", "Clip",
+    "QuantizeLinear", "DequantizeLinear",
+}  # fmt: skip
 
 
 @repair("unread-outputs", "EW314")
@@ -41,6 +44,7 @@ def unread_outputs(patient: Patient) -> Changes:
     """
     outputs = list(patient.graph.output)
     kept = _chosen(patient, outputs)
+    patient.kept = kept.name
     others = [
         value
         for value in outputs
@@ -73,13 +77,15 @@ def _chosen(patient: Patient, outputs: list[ValueInfoProto]) -> ValueInfoProto:
         listed = ", ".join(f"{value.name[:40]!r} {_described(value)}" for value in (fitting or outputs)[:6])
         raise IrreparableError(
             f"{len(fitting) or 'No'} outputs may be the scores of a classifier: {listed}.",
-            hint="Say which one: --output NAME." if fitting else "Is it an image classifier?",
+            hint="Say which one: --output NAME."
+            if fitting
+            else "Scores are one row of floats for a picture; an index (ArgMax) is none.",
         )
     return fitting[0]
 
 
 def _may_be_scores(value: ValueInfoProto) -> bool:
-    if dtype_name(value) not in _FLOATS:
+    if dtype_name(value) not in (*_FLOATS, "uint8", "int8"):  # the last two may be quantised scores
         return False
     shape = tensor_shape(value)
     return shape is None or sum(dim != 1 for dim in shape[1:]) <= 1
@@ -92,12 +98,18 @@ def _described(value: ValueInfoProto) -> str:
 
 @repair("output-type", "EW311")
 def output_type(patient: Patient) -> Changes:
-    """The scores are float32."""
+    """The scores are float32.
+
+    A Cast follows on other floating types, a DequantizeLinear on whole numbers that QuantizeLinear made.
+    """
     from onnx import TensorProto, helper
 
     value = patient.scores
     name = dtype_name(value)
     if name == "float32":
+        return
+    if name not in _FLOATS:
+        yield from _dequantized(patient, name)
         return
     wide, first = patient.name("wide_scores"), patient.name("narrow_scores")
     value.type.tensor_type.elem_type = TensorProto.FLOAT
@@ -105,6 +117,29 @@ def output_type(patient: Patient) -> Changes:
     patient.border.outward(lambda answers: answers.astype(np.float32))
     patient.border.exact = False
     yield f"The scores are float32, they were {name}."
+
+
+def _dequantized(patient: Patient, name: str) -> Changes:
+    from onnx import TensorProto, helper
+
+    maker = producer(patient.graph, patient.scores.name)
+    if maker is None or maker.op_type != "QuantizeLinear":
+        raise IrreparableError(
+            f"The scores' type is {name}: whole numbers are no probabilities.",
+            hint="Export the scores from before they become an index or a whole number (ArgMax, Cast).",
+        )
+    scale, zero = (constant(patient.graph, one) for one in (*maker.input[1:3], "")[:2])
+    if scale is None or scale.size != 1 or (len(maker.input) > 2 and zero is None):
+        raise IrreparableError(f"The scores' type is {name}, and their scale is not one constant.")
+    wide, first = patient.name("wide_scores"), patient.name("quantized_scores")
+    patient.scores.type.tensor_type.elem_type = TensorProto.FLOAT
+    inputs = [first, *maker.input[1:]]
+    patient.put_behind([helper.make_node("DequantizeLinear", inputs, [wide])], wide, first)
+    point = 0 if zero is None else int(zero.ravel()[0])
+    step = np.float32(scale.ravel()[0])
+    patient.border.outward(lambda answers: (answers.astype(np.int64) - point).astype(np.float32) * step)
+    patient.border.exact = False
+    yield f"The scores are float32, they were {name}; a DequantizeLinear follows."
 
 
 @repair("output-shape", "EW312")
@@ -184,6 +219,10 @@ def not_probabilities(patient: Patient) -> Changes:
     activation = patient.wishes.activation or _needed(patient, answers)
     if activation == "none" or _is_applied(patient, activation, answers):
         return
+    if activation == "softmax" and answers.shape[-1] == 1:
+        raise IrreparableError(
+            "The softmax of a single score is always 1.", hint="Say --activation sigmoid, or leave it out."
+        )
     raw, done = patient.name("logits"), patient.name("probabilities")
     operator, step = _ACTIVATIONS[activation]
     axis = {"axis": 1} if activation == "softmax" else {}
@@ -197,10 +236,34 @@ _ACTIVATIONS = {"softmax": ("Softmax", softmax), "sigmoid": ("Sigmoid", sigmoid)
 
 
 def _is_applied(patient: Patient, activation: str, answers: Array) -> bool:
-    """Whether the graph already ends with it."""
+    """Whether the scores already went through it.
+
+    Raises:
+        IrreparableError: where they went through another one.
+    """
+    if not _in_range(answers):
+        return False
+    if _sums_to_one(answers):
+        if activation == "sigmoid" and not _is_pair(patient):
+            raise IrreparableError(
+                "The scores are probabilities that sum to 1; a sigmoid on top would only flatten them.",
+                hint="Leave --activation out.",
+            )
+        return True
     last = _maker(patient, patient.scores.name)
-    ends = last is not None and last.op_type == _ACTIVATIONS[activation][0]
-    return ends and _in_range(answers)
+    recorded = patient.recorded.activation == activation
+    return recorded or (last is not None and last.op_type == _ACTIVATIONS[activation][0])
+
+
+def _is_pair(patient: Patient) -> bool:
+    """Whether the scores are a probability and what is left of 1, as single-score makes them."""
+    last = _maker(patient, patient.scores.name)
+    return last is not None and last.op_type == "Concat" and len(last.input) == 2
+
+
+def _sums_to_one(answers: Array) -> bool:
+    sums = answers.astype(np.float64).sum(axis=-1)
+    return answers.shape[-1] > 1 and bool(np.abs(sums - 1).max() <= SUM_TOLERANCE)
 
 
 def _needed(patient: Patient, answers: Array) -> str:
@@ -218,9 +281,7 @@ def _needed(patient: Patient, answers: Array) -> str:
             )
         return "sigmoid" if single else "softmax"
     last = _maker(patient, patient.scores.name)
-    if (last is not None and last.op_type == "Sigmoid") or (
-        not single and np.abs(sums - 1).max() <= SUM_TOLERANCE
-    ):
+    if (last is not None and last.op_type in {"Sigmoid", "Softmax"}) or _sums_to_one(answers):
         return "none"
     raise IrreparableError(
         f"The scores of one picture lie in 0..1 and sum to between {sums.min():.4g} and {sums.max():.4g}: "
@@ -252,6 +313,7 @@ def single_score(patient: Patient) -> Changes:
     ]
     patient.put_behind(nodes, both, second)
     _declare(patient.scores, (1, 2))
+    patient.single = True
     patient.border.outward(lambda answers: np.concatenate([1 - answers, answers], axis=-1))
     patient.border.exact = False
     yield "The single score is the second class's probability; the first class gets what is left of 1."
@@ -271,10 +333,11 @@ def class_names_in_the_output(patient: Patient) -> Changes:
     before, after = patient.scores.name, output_name(names)
     if before == after:
         return
-    rename(patient.model, before, after)
-    patient.changed()
+    patient.rename(before, after)
     old = before if len(before) < 60 else f"{before[:56]}…"
     if before.startswith(OUTPUT_PREFIX):
         yield f"The class names in the output's name are written anew, {origin}."
     else:
         yield f"The output carries {len(names)} class names, {origin}; it was named {old!r}."
+    if patient.single:
+        yield f"The file's one score is the probability of {names[1]!r}."

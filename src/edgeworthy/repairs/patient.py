@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
@@ -24,7 +25,7 @@ from edgeworthy.contract import (
     scores_output,
 )
 from edgeworthy.errors import IrreparableError, OptionError
-from edgeworthy.evidence import Activation, Recorded
+from edgeworthy.evidence import PREFIX, Activation, Recorded, repairs_of
 from edgeworthy.graph import Names, producer, redirect, rename
 from edgeworthy.images import normalise
 from edgeworthy.labelfiles import Classes
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from edgeworthy.sandbox import Sandbox
 
 _TIMEOUT_S = 120.0
+SUFFIXES = (".onnx", ".part")  # of the models that are run, which nobody knows by their names
 _PROBE_BYTES, _FEWEST_PROBES = 2**29, 3  # of all pictures together, as float32
 _DTYPES: dict[str, Any] = {
     "tensor(bool)": np.bool_,
@@ -46,6 +48,19 @@ _DTYPES: dict[str, Any] = {
     "tensor(int32)": np.int32,
     "tensor(int64)": np.int64,
 }
+
+
+_CHOICES: dict[str, tuple[object, ...]] = {
+    "activation": (None, *get_args(Activation)),
+    "layout": (None, *get_args(Layout)),
+    "scale": (None, 1, 255),
+}
+
+
+def _is_numbers(value: object) -> bool:
+    values = value if isinstance(value, list | tuple) else [0.0 if value is None else value]
+    numbers = [one for one in values if isinstance(one, int | float) and not isinstance(one, bool)]
+    return len(numbers) == len(values) > 0 and all(map(math.isfinite, numbers))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +75,7 @@ class Wishes:
         input_size: (channels, height px, width px).
         layout: of the repaired file's input.
         opset: 12..17, of the repaired file.
+        fix_names: whether names in `classes` that the platform cannot carry are repaired.
         output: name of the output that holds the scores.
         allow: names of the unsafe repairs that may be made.
 
@@ -75,20 +91,31 @@ class Wishes:
     input_size: tuple[int, int, int] | None = None
     layout: Layout | None = None
     opset: int | None = None
+    fix_names: bool = False
     output: str | None = None
     allow: frozenset[str] = field(default_factory=frozenset)
 
     def __post_init__(self) -> None:
-        if self.opset is not None and not MIN_OPSET <= self.opset <= MAX_OPSET:
-            raise OptionError(f"Opset {self.opset} is outside {MIN_OPSET}..{MAX_OPSET}.")
+        if self.opset is not None and self.opset not in range(MIN_OPSET, MAX_OPSET + 1):
+            raise OptionError(f"Opset {self.opset!r} is none of {MIN_OPSET}..{MAX_OPSET}.")
+        for name, allowed in _CHOICES.items():
+            if getattr(self, name) not in allowed:
+                choices = ", ".join(map(repr, allowed))
+                raise OptionError(f"{name}={getattr(self, name)!r} is none of {choices}.")
+        for name in ("mean", "std"):
+            if not _is_numbers(getattr(self, name)):
+                raise OptionError(f"{name}={getattr(self, name)!r} is not a number, or one a channel.")
+        if self.scale is not None and self.mean is None:
+            raise OptionError("--scale is given without --mean and --std.", hint="Give all three.")
         if (self.mean is None) is not (self.std is None):
             given, missing = ("--mean", "--std") if self.std is None else ("--std", "--mean")
             raise OptionError(f"{given} is given without {missing}.", hint="Give both, one value a channel.")
         if self.input_size is not None:
-            channels, height, width = self.input_size
-            if channels not in CHANNELS or height < 1 or width < 1:
+            size = self.input_size if isinstance(self.input_size, list | tuple) else ()
+            whole = len(size) == 3 and all(isinstance(side, int) and side > 0 for side in size)
+            if not whole or size[0] not in CHANNELS:
                 raise OptionError(
-                    f"An input of {channels} channels and {height}x{width} px is no picture.",
+                    f"An input of the size {self.input_size} is no picture.",
                     hint="Give --input-size C H W, such as --input-size 3 224 224.",
                 )
 
@@ -115,25 +142,40 @@ class Patient:
         model: changed in place.
         wishes: of the user.
         sandbox: where native code looks at it.
+        strict: whether to mend what is a mere warning, too.
         folder: of the file, for weights that lie beside it.
         scratch: a folder for what the sandbox reads and writes.
 
     Attributes:
         border: how input and output correspond to the original's.
-        labels: lists of class names that the graph itself carried, the likeliest first.
+        labels: lists of class names that stand in the graph.
+        maps: labels of the maps that some outputs were, in the order of the scores, by the output's name.
+        single: whether the original gives one score, for two classes.
+        kept: name of the output that was found to be the scores; "" until then.
         raw_pixels: whether the model was made for whole numbers, which nothing has normalised.
         batch: how many pictures the original takes at a time.
         originals: names of the picture's input and of the scores in the original, once they are known.
     """
 
     def __init__(
-        self, model: ModelProto, wishes: Wishes, sandbox: Sandbox, *, folder: Path, scratch: Path
+        self,
+        model: ModelProto,
+        wishes: Wishes,
+        sandbox: Sandbox,
+        *,
+        strict: bool,
+        folder: Path,
+        scratch: Path,
     ) -> None:
         self.model = model
         self.folder = folder
         self.wishes = wishes
+        self.strict = strict
         self.border = Border()
         self.labels: list[list[str]] = []
+        self.maps: dict[str, tuple[int | str, ...]] = {}
+        self.kept = ""
+        self.single = False
         self.raw_pixels = False
         self.batch = 1
         self.name = Names(model)
@@ -217,9 +259,27 @@ class Patient:
 
     @property
     def scores(self) -> ValueInfoProto:
-        """The output that holds the scores; the only one, once the others are gone."""
-        index = scores_output([value.name for value in self.graph.output]) or 0
-        return self.graph.output[index]
+        """The output that holds the scores: the one that was chosen, or else the one with the classes."""
+        names = [value.name for value in self.graph.output]
+        if self.kept in names:
+            return self.graph.output[names.index(self.kept)]
+        return self.graph.output[scores_output(names) or 0]
+
+    @property
+    def map_keys(self) -> tuple[int | str, ...]:
+        """Labels of the map that the scores were, in the order of the scores; () for no map."""
+        return self.maps.get(self.originals[1], ())
+
+    def rename(self, old: str, new: str) -> None:
+        """Give a value another name; what has that name by chance makes way."""
+        if new in self.name:
+            aside = self.name(f"{new[:40]}_before")
+            rename(self.model, new, aside)
+            self.kept = aside if self.kept == new else self.kept
+        rename(self.model, old, new)
+        self.kept = new if self.kept == old else self.kept
+        self.name = Names(self.model)
+        self.changed()
 
     def put_behind(self, nodes: Sequence[NodeProto], last: str, first: str) -> None:
         """Append nodes that read the scores under the name `first` and make `last`, which becomes the scores.
@@ -296,6 +356,38 @@ class Patient:
         pixels = (probe.pixels for probe in self.probes())
         return np.stack([normalise(one, normalization, picture.layout) for one in pixels])
 
+    def was_mended_by(self, repair: str) -> bool:
+        """Whether an earlier repair, which the file remembers, did that."""
+        return any(repair in record["repairs"] for record in repairs_of(metadata_of(self.model)))
+
+    def reverse_normalization(self) -> str:
+        """Turn the file's own normalisation around; says what it is then, "" where there is none to turn."""
+        try:
+            found = Normalization.from_doc_string(self.graph.doc_string)
+        except OptionError:
+            return ""
+        if self.wishes.mean is not None or len(set(zip(found.mean, found.std, strict=True))) == 1:
+            return ""
+        turned = Normalization(mean=found.mean[::-1], std=found.std[::-1])
+        self.graph.doc_string = turned.to_doc_string()
+        self.record_normalization(turned)
+        return turned.upload_form()
+
+    def record_normalization(self, normalization: Normalization) -> bool:
+        """Let evidence that names a normalisation name this one; whether it said something else."""
+        recorded, text = self.recorded, normalization.to_doc_string()
+        if recorded.normalization is None or (
+            recorded.normalization.to_doc_string() == text and recorded.normalization_in == "file"
+        ):
+            return False
+        for entry in self.model.metadata_props:
+            if entry.key == PREFIX + "normalization":
+                entry.value = text
+            if entry.key == PREFIX + "normalization_in":
+                entry.value = "file"
+        self.__dict__.pop("recorded", None)
+        return True
+
     def normalization(self, channels: int) -> Normalization:
         """What pixels go through before the model: as asked for, as the file says, or a common one."""
         if self.raw_pixels:
@@ -333,8 +425,8 @@ class Patient:
         np.savez(feeds, **columns)
         keys = self._run(workshop.answer.__name__, str(path), str(feeds), str(target), names[1], optimize)
         answers = np.load(target, allow_pickle=False)
-        if keys and self.border.labels:
-            answers = answers[..., [keys.index(label) for label in self.border.labels]]
+        if keys:
+            answers = answers[..., [keys.index(str(label)) for label in self.map_keys]]
         return np.asarray(answers)
 
     @property
@@ -370,9 +462,13 @@ class Patient:
         outcome = self._sandbox.call(f"{workshop.MODULE}:{function}", *args, timeout_s=_TIMEOUT_S)
         if not outcome.done:
             message = outcome.message.partition(": ")[2] or outcome.message
-            for path in self._scratch.iterdir():
-                message = message.replace(str(path), "it")
-            raise IrreparableError(f"The model does not run: {message.rstrip('.')}.")
+            message = message.removesuffix(" See: edgeworthy check")
+            for word in args:
+                message = message.replace(word, "it") if str(word).endswith(SUFFIXES) else message
+            raise IrreparableError(
+                f"The model does not run: {message.rstrip('.')}.",
+                hint="What stands in the way: edgeworthy check.",
+            )
         return outcome.value
 
     def _call(self, function: str, *args: Any) -> Any:

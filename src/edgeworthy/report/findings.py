@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 import textwrap
 from collections.abc import Iterator
 from typing import Any
 
 from edgeworthy.report.tables import printable
 from edgeworthy.results import SEVERITIES, LintReport, Severity
+from edgeworthy.rules import RULES
 from edgeworthy.rules.base import MENDINGS, Rule
 from edgeworthy.rules.rows import explained
 
@@ -32,6 +34,9 @@ def report_pieces(report: LintReport) -> Iterator[Piece]:
     for reason in reasons:
         codes = ", ".join(skipped.code for skipped in report.skipped if skipped.reason == reason)
         yield f"  skipped {codes}: {reason}\n", "dim"
+    step = next_step(report)
+    if step:
+        yield f"  next: {printable(step)}\n", "bold"
 
 
 def rule_pieces(rule: Rule, *, whole: bool) -> Iterator[Piece]:
@@ -66,6 +71,37 @@ def rule_facts(rule: Rule) -> dict[str, Any]:
         "static": rule.static,
         "targets": list(rule.targets),
     }
+
+
+# What `edgeworthy repair` has to be told for a finding; "" where it needs nothing.
+_OPTIONS = {
+    "EW102": "--opset 16",
+    "EW207": "--input-size C H W",
+    "EW301": "--classes FILE",
+    "EW302": "--classes FILE",
+    "EW304": "--classes FILE",
+    "EW401": "--mean M --std S",
+    "EW402": "--mean M --std S",
+    "EW403": "--mean M --std S",
+    "EW404": "--mean M --std S",
+    "EW405": "--allow unit-scale",
+    "EW504": "--allow softmax-twice",
+}
+
+
+def option_for(code: str) -> str:
+    """What `edgeworthy repair` has to be told to mend a finding, "" for nothing that helps or is needed."""
+    return _OPTIONS.get(code, "")
+
+
+def next_step(report: LintReport) -> str:
+    """The command that mends a file, "" where none of its errors can be mended."""
+    mending = {rule.code: rule.mending for rule in RULES}
+    found = [finding.code for finding in report.findings if mending.get(finding.code, "no") != "no"]
+    if report.conforms or not found:
+        return ""
+    options = dict.fromkeys(filter(None, map(option_for, found)))
+    return " ".join(["edgeworthy repair", shlex.quote(report.path), *options, "-o MENDED.onnx"])
 
 
 def summary(report: LintReport) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edgeworthy.report.findings import summary
+from edgeworthy.report.findings import option_for, summary
 from edgeworthy.report.tables import printable
 from edgeworthy.results import Parity, Repaired
 
@@ -33,7 +33,8 @@ def render_repair(repaired: Repaired) -> Text:
     text.append(f"{summary(repaired.after)}\n")
     for finding in repaired.after.findings:
         text.append(f"  {'left':<22}", "yellow")
-        text.append(f"{finding.code} {printable(finding.message)}\n")
+        option = option_for(finding.code)
+        text.append(f"{finding.code} {printable(finding.message)}{f'  Try {option}.' if option else ''}\n")
     text.rstrip()
     return text
 

@@ -30,7 +30,8 @@ FAMILIES = {
 
 MENDINGS: dict[Mending, str] = {
     "safe": "`edgeworthy repair` mends it, and predictions stay as they are.",
-    "asks": "`edgeworthy repair` mends it once it is told what to put there, such as the classes.",
+    "asks": "`edgeworthy repair` mends it once it is told what the file does not say, or what is wanted: "
+    "`--classes`, `--mean` and `--std`, `--input-size`, `--opset`.",
     "unsafe": "`edgeworthy repair` mends it only when asked to: predictions change.",
     "no": "`edgeworthy repair` cannot mend it.",
 }

@@ -168,9 +168,14 @@ def proof_is_float32(subject: Subject) -> Findings:
 
 
 def _proven_tolerance(subject: Subject) -> float:
-    text = own_entries(metadata_of(subject.model)).get("parity", "")
+    evidence = own_entries(metadata_of(subject.model))
     try:
-        return float(json.loads(text)["tolerance"])
+        proof = (
+            json.loads(evidence["repair"])["parity"]
+            if "repair" in evidence
+            else json.loads(evidence["parity"])
+        )
+        return float(proof["tolerance"])
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise NotApplicableError("the file carries no proof") from error
 

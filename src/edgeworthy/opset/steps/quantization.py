@@ -6,7 +6,7 @@ import math
 
 from onnx import TensorProto, helper
 
-from edgeworthy.opset.facts import UNKNOWN
+from edgeworthy.opset.facts import UNKNOWN, ValueFacts
 from edgeworthy.opset.registry import lowers
 from edgeworthy.opset.site import Site
 
@@ -48,7 +48,9 @@ def _state_zero_point(site: Site, dtype: int) -> None:
     """Let a zero point name the output's type."""
     sizes = [site.size(axis, 1) for axis in range(site.rank(1))]
     zeros = helper.make_tensor("zeros", dtype, sizes, [0] * math.prod(sizes))
-    site.set_inputs(site.input(0), site.input(1), site.add("Constant", value=zeros))
+    made = site.add("Constant", value=zeros)
+    site.facts[made] = ValueFacts(dtype=dtype, shape=tuple(sizes))
+    site.set_inputs(site.input(0), site.input(1), made)
 
 
 @lowers("DequantizeLinear", opset=13)

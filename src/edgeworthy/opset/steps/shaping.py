@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from onnx import TensorProto
 
 from edgeworthy.opset.facts import UNKNOWN
 from edgeworthy.opset.registry import lowers
@@ -60,4 +61,8 @@ def mask_triangle(site: Site) -> None:
     site.check_room(site.size(-2), site.size(-1))
     whole = np.ones((site.size(-2), site.size(-1)), dtype=np.bool_)
     triangle = np.triu(whole, offset) if site.attribute("upper", 1) else np.tril(whole, offset)
-    site.become("Where", site.add_constant(triangle, np.bool_), site.input(0), site.add_like(0))
+    mask = site.add_constant(triangle, np.bool_)
+    if site.dtype() == TensorProto.BOOL:
+        site.become("And", site.input(0), mask)
+    else:
+        site.become("Where", mask, site.input(0), site.add_like(0))
