@@ -26,6 +26,7 @@ from edgeworthy.rules import RULES, TARGETS
 from edgeworthy.sandbox import Outcome
 from tests.factory import classifier_file
 from tests.test_cli import run
+from tests.test_rules import rename
 
 SCHEMAS = Path(__file__).parents[1] / "docs" / "schemas"
 SCHEMA = json.loads((SCHEMAS / "check.json").read_text("utf-8"))
@@ -361,3 +362,26 @@ def test_a_compiled_part_that_does_not_load_leaves_nothing_behind(tmp_path):
     place.write_bytes(b"no library")
     native._load("edgeworthy_broken", place)
     assert "edgeworthy_broken" not in sys.modules
+
+
+def test_what_the_simplifier_says_is_not_lost_behind_the_checker(tmp_path, sandbox):
+    """The checker loads onnx's compiled part alone; the simplifier's own errors need all of onnx."""
+
+    def spelled_out(model):
+        for node in model.graph.node:
+            node.domain = "ai.onnx"
+
+    path = classifier_file(tmp_path / "m.onnx", edit=spelled_out)
+    found = check(path, examination=Examination(path, sandbox))
+    messages = {finding.code: finding.message for finding in found.findings}
+    assert "EW111" in messages
+    assert "AttributeError" not in messages["EW111"]
+
+
+def test_a_name_of_millions_of_entries_is_not_read_to_the_end(tmp_path):
+    def endless(model):
+        rename(model, model.graph.output[0].name, "scores-" + "0:a;" * 300_000)
+
+    found = check(classifier_file(tmp_path / "m.onnx", edit=endless), static=True)
+    message = next(finding.message for finding in found.findings if finding.code == "EW302")
+    assert "300001 entries are more than" in message

@@ -16,6 +16,7 @@ from edgeworthy.errors import ClassNamesError
 
 ENTRY_SEPARATOR = ";"
 ID_SEPARATOR = ":"
+MAX_CLASSES = 200_000  # several times the largest label set in use; a hostile name holds millions
 MAX_NAME_BYTES = 1024  # the SDK's C example cuts longer keys: docs/contract.md, row 17
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -108,8 +109,11 @@ def split_entries(text: str) -> list[tuple[int, str]]:
     """Read `0:Cat;1:Dog` back into ids and names; a name may hold ":" here, for a rule to find.
 
     Raises:
-        ClassNamesError: where an entry is not `id:name` with a decimal id.
+        ClassNamesError: where an entry is not `id:name` with a decimal id, or there are too many.
     """
+    count = text.count(ENTRY_SEPARATOR) + 1
+    if count > MAX_CLASSES:
+        raise ClassNamesError(f"{count} entries are more than the {MAX_CLASSES} classes that are read.")
     entries: list[tuple[int, str]] = []
     for entry in text.split(ENTRY_SEPARATOR):
         ident, separator, name = entry.partition(ID_SEPARATOR)

@@ -30,6 +30,7 @@ MODULE = __name__
 PICTURES = ("black", "white", "noise", "faint noise")  # what each model is asked about, in this order
 
 _SEED = 20
+_COMPILED = "onnx.onnx_cpp2py_export"
 _TINY = 1e-30  # in place of a score of 0
 _DTYPES = {
     "tensor(float)": "float32",
@@ -49,6 +50,16 @@ def get_ready(*modules: str) -> None:
     for module in modules:
         with contextlib.suppress(ImportError):
             importlib.import_module(module)
+    if "onnx" in modules:
+        whole_onnx()
+
+
+def whole_onnx() -> Any:
+    """The onnx package, with its compiled part where Python would put it had the package come first."""
+    import onnx
+
+    onnx.onnx_cpp2py_export = sys.modules[_COMPILED]
+    return onnx
 
 
 def check_model(path: str) -> str:
@@ -65,8 +76,7 @@ def check_model(path: str) -> str:
 
 
 def _check_by_the_package(path: str) -> str:
-    import onnx
-
+    onnx = whole_onnx()
     try:
         onnx.checker.check_model(path, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, ValueError) as error:
@@ -79,7 +89,7 @@ def _compiled_onnx() -> Any:
 
     It is loaded under its own name, so that the rest finds it when it is imported later.
     """
-    name = "onnx.onnx_cpp2py_export"
+    name = _COMPILED
     package = importlib.util.find_spec("onnx")
     if name not in sys.modules and package is not None and package.origin is not None:
         for suffix in importlib.machinery.EXTENSION_SUFFIXES:
@@ -107,9 +117,9 @@ def simplify(path: str, target: str) -> dict[str, int]:
 
     onnxsim leaves its own marks in the metadata of the result.
     """
-    import onnx
     import onnxsim
 
+    onnx = whole_onnx()
     before = len(onnx.load(path, load_external_data=False).graph.node)
     simplified, _ = onnxsim.simplify(path, check_n=0)
     Path(target).write_bytes(simplified.SerializeToString(deterministic=True))

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from edgeworthy.native import whole_onnx
 from edgeworthy.runtime import Session
 
 MODULE = __name__
@@ -19,8 +20,7 @@ def infer(path: str) -> dict[str, Any]:
         For each value its element type as a TensorProto code, and its shape with None for what is
         dynamic, or None without one.
     """
-    import onnx
-
+    onnx = whole_onnx()
     model = onnx.load(path, load_external_data=False)
     inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
     facts: dict[str, Any] = {}
@@ -35,7 +35,7 @@ def infer(path: str) -> dict[str, Any]:
 
 def inline(path: str, target: str) -> None:
     """Replace the calls of a model's own functions by what they are made of."""
-    import onnx
+    onnx = whole_onnx()
     from onnx import inliner
 
     inlined = inliner.inline_local_functions(onnx.load(path, load_external_data=False))
