@@ -164,6 +164,7 @@ def test_a_single_logit_becomes_two_columns(target, pixels):
         (Tiny(), {"input_size": None}, errors.OptionError, "--input-size"),
         (Tiny(), {"input_size": (4, 8, 8)}, errors.OptionError, "4 channels"),
         (Tiny(), {"opset": 18}, errors.OptionError, "outside 12..17"),
+        (Tiny(), {"exporter": "onnx"}, errors.OptionError, "'onnx' is none of"),
         (Tiny(), {"colour": 1}, errors.OptionError, "Unknown option 'colour'"),
         (models.Features(), {}, errors.NotAClassifierError, r"\[1, 8, 2, 2\]"),
         (models.NotANumber(), {}, errors.NotAClassifierError, "NaN"),
@@ -210,8 +211,45 @@ def test_a_branch_on_shapes_is_none_on_pixels(target):
 
 def test_fused_attention_names_the_operator_and_the_opset_it_needs(target):
     with pytest.raises(errors.UnexportableError, match=r"scaled_dot_product_attention.*12.*--opset 14"):
-        export(models.Attending(), target, opset=12, input_size=(3, 16, 16))
-    export(models.Attending(), target, opset=14, input_size=(3, 16, 16))
+        export(models.Attending(), target, opset=12, input_size=(3, 16, 16), exporter="torchscript")
+    export(models.Attending(), target, opset=14, input_size=(3, 16, 16), exporter="torchscript")
+
+
+def made_by(path):
+    return own_entries(metadata_of(onnx.load(path)))["exporter"]
+
+
+@pytest.mark.parametrize("opset", [12, 17])
+def test_the_dynamo_exporter_delivers_the_opset_that_was_asked_for(target, opset):
+    artefact = export(models.Attending(), target, opset=opset, input_size=(3, 16, 16), exporter="dynamo")
+    assert opset_of(onnx.load(target)) == opset
+    assert made_by(target) == "dynamo"
+    assert artefact.parity.verdict == "same"
+    content = target.read_bytes()
+    export(models.Attending(), target, opset=opset, input_size=(3, 16, 16), exporter="dynamo", force=True)
+    assert target.read_bytes() == content
+
+
+def test_what_the_first_exporter_cannot_write_the_second_one_does(target):
+    assert export(models.Attending(), target, opset=12, input_size=(3, 16, 16)).parity.verdict == "same"
+    assert made_by(target) == "dynamo"
+    export(Tiny(), target, force=True)
+    assert made_by(target) == "torchscript"
+    with pytest.raises(errors.UnexportableError, match="adaptive"):
+        export(models.UnevenPooling(), target, force=True, exporter="torchscript")
+    export(models.UnevenPooling(), target, force=True)
+    assert made_by(target) == "dynamo"
+
+
+def test_what_neither_exporter_can_write_names_both_reasons(target):
+    with pytest.raises(errors.UnexportableError, match=r"fft.*By way of dynamo: DFT .*17 to 16"):
+        export(models.Fourier(), target)
+
+
+def test_the_dynamo_exporter_refuses_a_branch_on_the_pixels(target):
+    with pytest.raises(errors.TracedBranchError, match="depends on the picture"):
+        export(models.Branching(), target, exporter="dynamo")
+    assert not target.exists()
 
 
 def test_the_fast_path_of_attention_does_not_block_the_export(target):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +15,14 @@ from edgeworthy import native
 from edgeworthy._version import __version__
 from edgeworthy.contract import Contract, Normalization
 from edgeworthy.errors import (
+    FallsShortError,
     MissingExtraError,
     ModelFileError,
     NotConformantError,
     OptionError,
     ParityError,
     SimplifyError,
+    UnconvertibleError,
     UnexportableError,
 )
 from edgeworthy.evidence import Activation, Evidence
@@ -37,9 +39,11 @@ from edgeworthy.settling import ExportOptions, Settled, contract_for
 from edgeworthy.sources.base import TrainedModel
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
     from edgeworthy.exporting.classifier import Classifier, Original
+    from edgeworthy.exporting.tracing import Exporter
 
 
 class Conversion:
@@ -101,7 +105,6 @@ class Conversion:
 
         from edgeworthy.exporting.classifier import Classifier
         from edgeworthy.exporting.settings import traceable
-        from edgeworthy.exporting.tracing import TorchScriptExporter
 
         embedded = self._options.normalization_in == "graph"
         classifier: Classifier = Classifier(
@@ -111,15 +114,38 @@ class Conversion:
             layout=self._options.layout,
             normalization=self._settled.normalization if embedded else None,
         ).eval()
-        exporter = TorchScriptExporter(allow_branch=self._options.allow_traced_branch)
-        self._exporter = exporter.name
         normalization = self.contract.normalization or self._settled.normalization
         middle = self.probes[len(self.probes) // 2].pixels
         picture = torch.from_numpy(normalise(middle, normalization, self._options.layout))
         with traceable(self._module):
-            exporter.trace(classifier, picture, self.contract, self._raw)
+            self._trace_by_any(classifier, picture)
         give_back()
-        self.baked_branch = exporter.baked_branch
+
+    def _trace_by_any(self, classifier: Classifier, picture: torch.Tensor) -> None:
+        """Let the exporter that was chosen write the graph, or the first one that can."""
+        from edgeworthy.exporting.tracing import DynamoExporter, TorchScriptExporter
+
+        by_name: dict[str, Exporter] = {
+            "torchscript": TorchScriptExporter(allow_branch=self._options.allow_traced_branch),
+            "dynamo": DynamoExporter(),
+        }
+        chosen = self._options.exporter
+        names = list(by_name) if chosen == "auto" else [chosen]
+        refusals: list[FallsShortError] = []
+        for name in names:
+            exporter = by_name[name]
+            try:
+                exporter.trace(classifier, picture, self.contract, self._raw)
+            except (UnexportableError, UnconvertibleError) as error:
+                refusals.append(error)
+                continue
+            except MissingExtraError as error:
+                if not refusals:
+                    raise
+                raise refusals[0] from error
+            self._exporter, self.baked_branch = exporter.name, exporter.baked_branch
+            return
+        raise _joined(names, refusals)
 
     def begin_simplifying(self, sandbox: Sandbox) -> None:
         """Start the simplifier in a process of its own."""
@@ -261,6 +287,17 @@ class Conversion:
             otherwise=lambda probe: self.original.in_float64(self._pictures[probe], self.activation),
             atol=self._options.atol,
         )
+
+
+def _joined(names: Sequence[str], refusals: Sequence[FallsShortError]) -> FallsShortError:
+    """What stands in the way, on every road that was tried."""
+    first = refusals[0]
+    if len(refusals) == 1:
+        return first
+    others = " ".join(
+        f"By way of {name}: {error.message}" for name, error in zip(names[1:], refusals[1:], strict=True)
+    )
+    return UnexportableError(f"{first.message} {others}", hint=first.hint)
 
 
 def _probes(settled: Settled, options: ExportOptions) -> list[Probe]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict, get_args
+from typing import Literal, TypedDict, get_args
 
 from edgeworthy.contract import (
     CHANNELS,
@@ -23,10 +23,13 @@ from edgeworthy.labelfiles import Classes, names_from
 from edgeworthy.labels import ClassNames
 from edgeworthy.sources.base import InputSize, TrainedModel
 
+ExporterChoice = Literal["auto", "torchscript", "dynamo"]
+
 _CHOICES: dict[str, tuple[str | None, ...]] = {
     "normalization_in": get_args(NormalizationPlace),
     "activation": (None, *get_args(Activation)),
     "layout": get_args(Layout),
+    "exporter": get_args(ExporterChoice),
 }
 
 
@@ -45,6 +48,8 @@ class ExportOptions:
         input_size: (channels, height px, width px).
         layout: of the file's input.
         opset: 12..17, of the file.
+        exporter: which of torch's exporters traces the model: `torchscript`, `dynamo`, or `auto`, the first
+            of the two that can.
         simplify: whether the graph goes through the simplifier.
         samples: a folder of pictures to prove the file on, besides the built-in probes.
         atol: the largest difference in probability, in place of the measured yardstick.
@@ -62,6 +67,7 @@ class ExportOptions:
     input_size: InputSize | None = None
     layout: Layout = "nchw"
     opset: int = DEFAULT_OPSET
+    exporter: ExporterChoice = "auto"
     simplify: bool = True
     samples: str | Path | None = None
     atol: float | None = None
@@ -105,6 +111,7 @@ class ExportKeywords(TypedDict, total=False):
     input_size: InputSize | None
     layout: Layout
     opset: int
+    exporter: ExporterChoice
     simplify: bool
     samples: str | Path | None
     atol: float | None

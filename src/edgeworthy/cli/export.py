@@ -60,6 +60,13 @@ EXAMPLES = examples(
     show_default=True,
     help="Of the file; the default loads on every runtime of the platform.",
 )
+@click.option(
+    "--exporter",
+    type=click.Choice(["auto", "torchscript", "dynamo"]),
+    default="auto",
+    show_default=True,
+    help="Which of torch's exporters traces the model; auto takes the first that can.",
+)
 @click.option("--no-simplify", is_flag=True, help="Leave the traced graph as it is.")
 @click.option("--samples", type=click.Path(path_type=Path), help="A folder of pictures to prove the file on.")
 @click.option("--atol", type=float, help="Allowed difference in probability, in place of the measured one.")

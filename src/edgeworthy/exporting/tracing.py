@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import warnings
 from pathlib import Path
@@ -10,12 +11,20 @@ from typing import Any, Protocol
 import torch
 
 from edgeworthy.contract import MAX_OPSET, Contract
-from edgeworthy.errors import TracedBranchError, UnexportableError, first_line
+from edgeworthy.errors import (
+    FallsShortError,
+    MissingExtraError,
+    TracedBranchError,
+    UnexportableError,
+    first_line,
+)
 from edgeworthy.exporting.branches import reads_pixels
 from edgeworthy.exporting.classifier import Classifier
-from edgeworthy.model import no_room
+from edgeworthy.model import no_room, to_bytes
+from edgeworthy.opset import convert
 from edgeworthy.silence import native_output_to_nowhere, quiet
 
+_DYNAMO_OPSET = 18  # the oldest that its library of operators has
 _OPERATOR = re.compile(r"(aten|prim|onnx|torchvision|quantized)::\w+")
 _NEEDS_OPSET = re.compile(r"added in version (\d+)")
 _BECAME_PYTHON = re.compile(r"Converting a tensor to a (Python|NumPy)|Iterating over a tensor|as a constant")
@@ -25,6 +34,7 @@ class Exporter(Protocol):
     """One of torch's exporters."""
 
     name: str
+    baked_branch: bool
 
     def trace(self, classifier: Classifier, picture: torch.Tensor, contract: Contract, target: Path) -> None:
         """Write the classifier's graph to `target`, with the contract's names and opset.
@@ -87,6 +97,69 @@ class TorchScriptExporter:
                 "keeps only what they were for one picture.",
                 hint="Use torch.where in place of if, or keep that branch knowingly: --allow-traced-branch.",
             )
+
+
+class DynamoExporter:
+    """Records what torch.compile's frontend sees, and writes opset 18 whatever it is asked for.
+
+    The graph is then brought to the opset that was asked for, operator by operator. Control flow that
+    depends on the pixels is refused by the frontend itself.
+    """
+
+    name = "dynamo"
+    baked_branch = False
+
+    def trace(self, classifier: Classifier, picture: torch.Tensor, contract: Contract, target: Path) -> None:
+        """See `Exporter.trace`."""
+        if importlib.util.find_spec("onnxscript") is None:
+            raise MissingExtraError("onnxscript", "export")
+        with native_output_to_nowhere(), quiet():
+            model = convert(self._written(classifier, picture, contract), contract.opset)
+        try:
+            target.write_bytes(to_bytes(model))
+        except OSError as error:
+            raise no_room(target.parent, error) from error
+
+    def _written(self, classifier: Classifier, picture: torch.Tensor, contract: Contract) -> Any:
+        """The graph at opset 18; where an operator has no translation, from its smaller parts."""
+        try:
+            program = torch.export.export(classifier, (picture,))
+            try:
+                return self._translated(program, contract)
+            except Exception:  # torch raises anything here
+                return self._translated(program.run_decompositions(), contract)
+        except Exception as error:
+            raise _unseen(error) from error
+
+    def _translated(self, program: Any, contract: Contract) -> Any:
+        translated: Any = torch.onnx.export(
+            program,
+            dynamo=True,
+            opset_version=_DYNAMO_OPSET,
+            input_names=[contract.input_name],
+            output_names=[contract.output_name],
+            verbose=False,
+        )
+        return translated.model_proto
+
+
+def _unseen(error: Exception) -> FallsShortError:
+    """What the frontend says, which wraps the reason in several layers."""
+    cause: BaseException = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    text = str(cause)
+    if "data-dependent" in text or "Could not guard on" in text:
+        return TracedBranchError(
+            f"The model's control flow depends on the picture: {first_line(cause)}",
+            hint="Use torch.where in place of if.",
+        )
+    operator = _OPERATOR.search(text)
+    what = f"The operator {operator.group()}" if operator else "Something in the model"
+    return UnexportableError(
+        f"{what} cannot be written by the dynamo exporter: {first_line(cause)}",
+        hint="Replace it in the model, or try --exporter torchscript.",
+    )
 
 
 def _unexportable(error: Exception, opset: int) -> UnexportableError:
