@@ -22,6 +22,7 @@ from edgeworthy.errors import OptionError
 EXAMPLES = examples(
     "edgeworthy export timm:resnet18.a1_in1k -o resnet18.onnx",
     "edgeworthy export timm:resnet18 --checkpoint best.pth --classes classes.txt -o cats.onnx",
+    "edgeworthy export torchvision:squeezenet1_0 --checkpoint maize.pth --classes maize.txt -o maize.onnx",
     "edgeworthy export model.py:build --classes data/train --input-size 3 224 224 \\",
     "      --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225 -o cats.onnx",
     "edgeworthy export timm:vit_tiny_patch16_224 --untrained --classes imagenet-1k -o road.onnx",
@@ -75,7 +76,7 @@ EXAMPLES = examples(
 def command(source: str, output: Path, as_json: bool, **options: Any) -> None:
     """Turn a trained classifier into one ONNX file, proven to predict the same.
 
-    SOURCE is timm:NAME, path/to/file.py:callable or package.module:callable.
+    SOURCE is timm:NAME, torchvision:NAME[:WEIGHTS], path/to/file.py:callable or package.module:callable.
     """
     from edgeworthy.exporter import export
     from edgeworthy.report.artefact import Ladder, render_artefact

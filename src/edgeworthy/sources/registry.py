@@ -9,11 +9,12 @@ from edgeworthy.errors import OptionError
 from edgeworthy.sources.base import Adapter, SourceRequest, TrainedModel
 from edgeworthy.sources.callables import CallableAdapter
 from edgeworthy.sources.timm_library import TimmAdapter
+from edgeworthy.sources.torchvision_library import TorchvisionAdapter
 from edgeworthy.sources.untrained import SEED
 
-ADAPTERS: tuple[Adapter, ...] = (TimmAdapter(), CallableAdapter())
+ADAPTERS: tuple[Adapter, ...] = (TimmAdapter(), TorchvisionAdapter(), CallableAdapter())
 
-FORMS = "timm:NAME, path/to/file.py:callable or package.module:callable"
+FORMS = "timm:NAME, torchvision:NAME[:WEIGHTS], path/to/file.py:callable or package.module:callable"
 
 
 @contextlib.contextmanager

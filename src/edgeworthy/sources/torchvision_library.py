@@ -1,0 +1,191 @@
+"""torchvision: `torchvision:NAME[:WEIGHTS]`, with its own weights, a checkpoint, or none."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import re
+import socket
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from edgeworthy.contract import Normalization
+from edgeworthy.errors import EdgeworthyError, MissingExtraError, OptionError, SourceError, first_line
+from edgeworthy.frames import INTERPOLATIONS, Frame
+from edgeworthy.labels import ClassNames, repeated
+from edgeworthy.sources.base import InputSize, SourceRequest, TrainedModel
+from edgeworthy.sources.checkpoint import load_weights, read_checkpoint
+from edgeworthy.sources.torchvision_shim import mend_torchvision
+
+PREFIX = "torchvision:"
+
+_TIMEOUT_S = 5.0
+_HASH = re.compile(r"-([a-f0-9]{8,})\.")  # in the file's name, as torch.hub checks it
+_INSTEAD = "Give your own weights with --checkpoint FILE, or try the road with --untrained."
+
+
+class TorchvisionAdapter:
+    """Classifiers of torchvision by name, with the name of a set of weights behind a colon."""
+
+    def accepts(self, source: str) -> bool:
+        """Sources that begin with `torchvision:`."""
+        return source.startswith(PREFIX)
+
+    def load(self, request: SourceRequest) -> TrainedModel:
+        """Create the model with the weights that were asked for.
+
+        Raises:
+            SourceError: on an unknown name, or where the weights cannot be had.
+            CheckpointError: where the checkpoint does not fit.
+        """
+        name, _, wanted = request.spec.removeprefix(PREFIX).partition(":")
+        models = _import_models()
+        _check_name(models, name)
+        with _told_as(name):
+            weights = _weights(models, name, wanted)
+            if request.checkpoint or request.untrained:
+                if wanted:
+                    raise OptionError(
+                        f"The weights {wanted!r} are named, and others asked for.", hint="Leave one out."
+                    )
+                return _own_weights(models, name, weights, request)
+            module = models.get_model(name, weights=None, num_classes=len(weights.meta["categories"]))
+            state, _ = read_checkpoint(_fetched(weights, name))
+            load_weights(module, state, request.spec)
+            return _described(module, f"{PREFIX}{name}:{weights.name}", weights, names=True)
+
+
+def _own_weights(models: Any, name: str, weights: Any, request: SourceRequest) -> TrainedModel:
+    if not request.checkpoint:
+        module = models.get_model(name, weights=None)
+        return _described(module, request.spec, weights, untrained=True)
+    state, notes = read_checkpoint(request.checkpoint, trust_pickle=request.trust_pickle)
+    module = _architecture_for(models, name, state)
+    load_weights(module, state, request.spec)
+    return _described(module, request.spec, weights, notes=notes)
+
+
+def _described(
+    module: Any,
+    source: str,
+    weights: Any,
+    *,
+    names: bool = False,
+    untrained: bool = False,
+    notes: tuple[str, ...] = (),
+) -> TrainedModel:
+    """The model, with the preprocessing that torchvision's own weights were trained with."""
+    preset = weights.transforms()
+    crop = preset.crop_size[0]
+    class_names, said = _class_names(weights) if names else (None, ())
+    if not names and not untrained:
+        said = (f"Size and normalisation are those of torchvision's own weights ({weights.name}).",)
+    return TrainedModel(
+        module=module,
+        name=source,
+        class_names=class_names,
+        input_size=(3, crop, crop),
+        normalization=Normalization.from_unit(preset.mean, preset.std),
+        frame_at=lambda size: frame_of(preset, size),
+        untrained=untrained,
+        notes=(*notes, *said),
+    )
+
+
+def frame_of(preset: Any, size: InputSize) -> Frame:
+    """The frame that `torchvision.transforms._presets.ImageClassification` carries out.
+
+    It resizes the shorter side, and takes the centre; for another input size the ratio of both stays.
+    """
+    _, height, width = size
+    ratio = preset.resize_size[0] / preset.crop_size[0]
+    name = preset.interpolation.value
+    return Frame(
+        mode="crop",
+        height=height,
+        width=width,
+        resize=round(ratio * min(height, width)),
+        resize_rule="shorter-truncate",
+        interpolation=name if name in INTERPOLATIONS else "bilinear",
+    )
+
+
+def _class_names(weights: Any) -> tuple[ClassNames, tuple[str, ...]]:
+    listed = [str(name) for name in weights.meta["categories"]]
+    twice = repeated(listed)
+    notes = (f"Repeated class names are told apart: {', '.join(twice)}.",) if twice else ()
+    return ClassNames.repaired(listed), notes
+
+
+def _import_models() -> Any:
+    try:
+        mend_torchvision()
+        from torchvision import models
+    except ImportError as error:
+        raise MissingExtraError("torchvision", "torchvision") from error
+    return models
+
+
+def _check_name(models: Any, name: str) -> None:
+    known = models.list_models(module=models)
+    if name not in known:
+        close = difflib.get_close_matches(name, known, n=4, cutoff=0.5)
+        hint = f"Did you mean: {', '.join(close)}?" if close else f"There are: {', '.join(known[:8])}, …"
+        raise SourceError(f"torchvision has no classifier named {name!r}.", hint=hint)
+
+
+def _weights(models: Any, name: str, wanted: str) -> Any:
+    """The set of weights of that name, or the default one; asking costs no download."""
+    sets = models.get_model_weights(name)
+    if wanted and wanted not in sets.__members__:
+        raise SourceError(
+            f"{name} has no weights named {wanted!r}.", hint=f"There are: {', '.join(sets.__members__)}."
+        )
+    return sets[wanted or "DEFAULT"]
+
+
+def _fetched(weights: Any, name: str) -> Path:
+    """The file of the weights in torch's hub cache, brought there if need be."""
+    import torch
+
+    path: Path = Path(torch.hub.get_dir()) / "checkpoints" / weights.url.rpartition("/")[2]
+    if path.is_file():
+        return path
+    expected = _HASH.search(path.name)
+    before = socket.getdefaulttimeout()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        socket.setdefaulttimeout(_TIMEOUT_S)
+        torch.hub.download_url_to_file(
+            weights.url, str(path), hash_prefix=expected and expected[1], progress=False
+        )
+    except OSError as error:
+        raise SourceError(
+            f"The weights {weights.name} of {name!r} are not in the local cache, and their server cannot be "
+            "reached.",
+            hint=_INSTEAD,
+        ) from error
+    finally:
+        socket.setdefaulttimeout(before)
+    return path
+
+
+def _architecture_for(models: Any, name: str, state: Mapping[str, Any]) -> Any:
+    """The architecture with as many classes as the weights have: the rows of what had 1000."""
+    plain = models.get_model(name, weights=None)
+    heads = [key for key, tensor in plain.state_dict().items() if tensor.ndim and len(tensor) == 1000]
+    for key in reversed(heads):
+        if key in state and len(state[key]) != 1000:
+            return models.get_model(name, weights=None, num_classes=len(state[key]))
+    return plain
+
+
+@contextlib.contextmanager
+def _told_as(name: str) -> Iterator[None]:
+    try:
+        yield
+    except EdgeworthyError:
+        raise
+    except Exception as error:
+        raise SourceError(f"torchvision cannot make {name!r}: {first_line(error)}", hint=_INSTEAD) from error
