@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from edgeworthy.contract import Normalization
+from edgeworthy.errors import EdgeworthyError, SourceError, first_line
 from edgeworthy.frames import Frame
 from edgeworthy.labels import ClassNames
 
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
 
 
 InputSize = tuple[int, int, int]
+
+INSTEAD = "Give your own weights with --checkpoint FILE, or try the road with --untrained."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,3 +79,18 @@ class Adapter(Protocol):
             MissingExtraError: where the library is not installed.
         """
         ...
+
+
+@contextlib.contextmanager
+def told_as(library: str, name: str) -> Iterator[None]:
+    """What a library and its hub raise, as an error that names the model.
+
+    Raises:
+        SourceError: in place of anything that is not edgeworthy's own.
+    """
+    try:
+        yield
+    except EdgeworthyError:
+        raise
+    except Exception as error:
+        raise SourceError(f"{library} cannot make {name!r}: {first_line(error)}", hint=INSTEAD) from error

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from edgeworthy.contract import Normalization
-from edgeworthy.errors import ClassNamesError, EdgeworthyError, MissingExtraError, SourceError, first_line
+from edgeworthy.errors import ClassNamesError, MissingExtraError, SourceError
 from edgeworthy.frames import INTERPOLATIONS, Frame, Interpolation
 from edgeworthy.labelfiles import read_class_names
 from edgeworthy.labels import ClassNames
-from edgeworthy.sources.base import SourceRequest, TrainedModel
+from edgeworthy.sources.base import INSTEAD, SourceRequest, TrainedModel, told_as
 from edgeworthy.sources.checkpoint import load_weights, read_checkpoint
 from edgeworthy.sources.torchvision_shim import mend_torchvision
 
@@ -23,7 +23,6 @@ PREFIX = "timm:"
 _LOCAL = "local-dir:"
 
 _CONNECT_TIMEOUT_S = 5.0
-_INSTEAD = "Give your own weights with --checkpoint FILE, or try the road with --untrained."
 _IMAGENET_CLASSES = 1000
 
 
@@ -45,7 +44,7 @@ class TimmAdapter:
         name = request.spec.removeprefix(PREFIX)
         source = _without_path(request.spec)
         _check_name(timm, name)
-        with _told_as(name):
+        with told_as("timm", name):
             return self._made(timm, name, source, request)
 
     def _made(self, timm: Any, name: str, source: str, request: SourceRequest) -> TrainedModel:
@@ -59,17 +58,6 @@ class TimmAdapter:
             return describe_timm(model, source, untrained=True)
         model = _pretrained(timm, name)
         return describe_timm(model, source, names=_names_of(model.pretrained_cfg, model.num_classes))
-
-
-@contextlib.contextmanager
-def _told_as(name: str) -> Iterator[None]:
-    """What timm and the hub raise, as an error that names the model."""
-    try:
-        yield
-    except EdgeworthyError:
-        raise
-    except Exception as error:
-        raise SourceError(f"timm cannot make {name!r}: {first_line(error)}", hint=_INSTEAD) from error
 
 
 def describe_timm(
@@ -164,11 +152,11 @@ def _pretrained(timm: Any, name: str) -> Any:
     except RuntimeError as error:
         if "pretrained" not in str(error).lower():
             raise
-        raise SourceError(f"timm has no pretrained weights for {name!r}.", hint=_INSTEAD) from error
+        raise SourceError(f"timm has no pretrained weights for {name!r}.", hint=INSTEAD) from error
     except OSError as error:
         raise SourceError(
             f"The pretrained weights of {name!r} are not in the local cache, and the hub cannot be reached.",
-            hint=_INSTEAD,
+            hint=INSTEAD,
         ) from error
 
 

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import difflib
 import re
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from edgeworthy.contract import Normalization
-from edgeworthy.errors import EdgeworthyError, MissingExtraError, OptionError, SourceError, first_line
+from edgeworthy.errors import MissingExtraError, OptionError, SourceError
 from edgeworthy.frames import INTERPOLATIONS, Frame
 from edgeworthy.labels import ClassNames, repeated
-from edgeworthy.sources.base import InputSize, SourceRequest, TrainedModel
+from edgeworthy.sources.base import INSTEAD, InputSize, SourceRequest, TrainedModel, told_as
 from edgeworthy.sources.checkpoint import load_weights, read_checkpoint
 from edgeworthy.sources.torchvision_shim import mend_torchvision
 
@@ -22,7 +21,6 @@ PREFIX = "torchvision:"
 
 _TIMEOUT_S = 5.0
 _HASH = re.compile(r"-([a-f0-9]{8,})\.")  # in the file's name, as torch.hub checks it
-_INSTEAD = "Give your own weights with --checkpoint FILE, or try the road with --untrained."
 
 
 class TorchvisionAdapter:
@@ -42,7 +40,7 @@ class TorchvisionAdapter:
         name, _, wanted = request.spec.removeprefix(PREFIX).partition(":")
         models = _import_models()
         _check_name(models, name)
-        with _told_as(name):
+        with told_as("torchvision", name):
             weights = _weights(models, name, wanted)
             if request.checkpoint or request.untrained:
                 if wanted:
@@ -164,7 +162,7 @@ def _fetched(weights: Any, name: str) -> Path:
         raise SourceError(
             f"The weights {weights.name} of {name!r} are not in the local cache, and their server cannot be "
             "reached.",
-            hint=_INSTEAD,
+            hint=INSTEAD,
         ) from error
     finally:
         socket.setdefaulttimeout(before)
@@ -179,13 +177,3 @@ def _architecture_for(models: Any, name: str, state: Mapping[str, Any]) -> Any:
         if key in state and len(state[key]) != 1000:
             return models.get_model(name, weights=None, num_classes=len(state[key]))
     return plain
-
-
-@contextlib.contextmanager
-def _told_as(name: str) -> Iterator[None]:
-    try:
-        yield
-    except EdgeworthyError:
-        raise
-    except Exception as error:
-        raise SourceError(f"torchvision cannot make {name!r}: {first_line(error)}", hint=_INSTEAD) from error
