@@ -33,11 +33,13 @@ from edgeworthy.outline import difference
 from edgeworthy.parity import ROUGHEST, ROUGHEST_HALF, verify
 from edgeworthy.repairs import REPAIRS
 from edgeworthy.repairs.base import Repair
+from edgeworthy.repairs.bench import Bench
 from edgeworthy.repairs.container import external_data
 from edgeworthy.repairs.inputs import unread_inputs
 from edgeworthy.repairs.names import NUMBERED
-from edgeworthy.repairs.patient import Patient, Wishes
+from edgeworthy.repairs.patient import Patient
 from edgeworthy.repairs.precision import has_halves, widened
+from edgeworthy.repairs.wishes import Wishes
 from edgeworthy.results import Change, LintReport, Parity, Repaired
 from edgeworthy.rules.behaviour import picture_ignored
 from edgeworthy.sandbox import Sandbox
@@ -76,7 +78,7 @@ def repair(
         diff: whether the result shall hold a difference of both graphs.
         sandbox: one that is under way.
         allow: names of unsafe repairs (`UNSAFE`) to make.
-        **wishes: the fields of `repairs.patient.Wishes`: classes, mean, std, input_size, opset and others.
+        **wishes: the fields of `repairs.wishes.Wishes`: classes, mean, std, input_size, opset and others.
 
     Raises:
         IrreparableError: where the file cannot be made to keep the contract; the message says why.
@@ -132,7 +134,7 @@ def _of(codes: Iterable[str], found: Container[str]) -> tuple[str, ...]:
 
 @dataclass
 class _Original:
-    """The file as it came: its bytes, what the rules say, and where a complete copy lies to be asked."""
+    """The file as it came: its bytes, what the rules say of it, and the model in it."""
 
     content: bytes
     lint: LintReport
@@ -157,7 +159,6 @@ class _Operation:
     def __init__(self, path: Path, wishes: Wishes, sandbox: Sandbox, scratch: Path, *, strict: bool) -> None:
         self._path = path
         self._sandbox = sandbox
-        self._scratch = scratch
         content = read_bytes(path)
         model = parse(content, str(path))
         _require_text(model)
@@ -165,7 +166,8 @@ class _Operation:
         self._original = _Original(content, lint, model)
         mended = type(model)()
         mended.CopyFrom(model)
-        self._patient = Patient(mended, wishes, sandbox, strict=strict, folder=path.parent, scratch=scratch)
+        self._bench = Bench(sandbox, scratch)
+        self._patient = Patient(mended, wishes, self._bench, strict=strict, folder=path.parent)
         self.changes: list[Change] = []
 
     def operate(self) -> None:
@@ -183,7 +185,8 @@ class _Operation:
             if repair is unread_inputs:
                 self._patient.originals = self._patient.names
             if repair is external_data:
-                self._complete = self._patient.save_loadable("complete.onnx")  # what will be compared with
+                # what the repaired file will be compared with
+                self._complete = self._bench.save_loadable(self._patient.model, "complete.onnx")
 
     def finish(self, file: Draft, *, diff: bool) -> Repaired:
         """Prove, write and check the result.
@@ -282,8 +285,7 @@ class _Operation:
         """
         patient, path, half = self._patient, self._complete, has_halves(self._original.model)
         if half:
-            path = self._scratch / "widened.onnx"
-            path.write_bytes(to_bytes(widened(read(self._complete))))
+            path = self._bench.save(widened(read(self._complete)), "widened.onnx")
 
         def otherwise(probe: int) -> Any:
             fed = patient.border.to_original(pictures[probe : probe + 1], rounded=not half)

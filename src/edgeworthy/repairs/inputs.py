@@ -9,9 +9,11 @@ import numpy as np
 
 from edgeworthy.contract import INPUT_NAME, OPTIONAL_INPUTS, layout_of
 from edgeworthy.errors import IrreparableError
+from edgeworthy.evidence import repairs_of
 from edgeworthy.graph import attribute_value, constant, readers, redirect
-from edgeworthy.model import dtype_name, tensor_shape
+from edgeworthy.model import dtype_name, metadata_of, tensor_shape
 from edgeworthy.repairs.base import Changes, repair
+from edgeworthy.repairs.metadata import reverse_normalization
 
 if TYPE_CHECKING:
     from onnx import NodeProto
@@ -243,7 +245,7 @@ def bgr(patient: Patient) -> Changes:
     No file says in which order it was trained: on the word of the user only. A normalisation that the file
     carries is turned around with it; one that is asked for is in the order RGB.
     """
-    if patient.was_mended_by("bgr"):
+    if any("bgr" in record["repairs"] for record in repairs_of(metadata_of(patient.model))):
         raise IrreparableError("The file's evidence says that it was turned from BGR to RGB already.")
     picture = patient.picture_input()
     if picture.channels != 3:
@@ -257,7 +259,7 @@ def bgr(patient: Patient) -> Changes:
     patient.border.inward(lambda pictures: np.ascontiguousarray(np.flip(pictures, axis)))
     patient.border.exact = False
     yield f"The model takes RGB: {how}."
-    turned = patient.reverse_normalization()
+    turned = reverse_normalization(patient)
     if turned:
         yield f"The graph's doc_string was in the order BGR, too; it says {turned}."
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from edgeworthy.contract import Normalization
 from edgeworthy.errors import OptionError
+from edgeworthy.evidence import PREFIX
 from edgeworthy.repairs.base import Changes, repair
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def normalization(patient: Patient) -> Changes:
             patient.graph.doc_string = ""
             yield "The graph's doc_string held no usable normalisation; its text moves to the model's."
         return
-    if patient.wishes.mean is not None and patient.record_normalization(found):
+    if patient.wishes.mean is not None and record_normalization(patient, found):
         yield f"The file's evidence says {found.upload_form()}, too, as asked for."
     after = found.to_doc_string()
     if _written(before, channels) == after:
@@ -85,3 +86,32 @@ def _read(text: str, channels: int) -> Normalization | None:
     except OptionError:
         return None
     return found
+
+
+def reverse_normalization(patient: Patient) -> str:
+    """Turn the file's own normalisation around; says what it is then, "" where there is none to turn."""
+    try:
+        found = Normalization.from_doc_string(patient.graph.doc_string)
+    except OptionError:
+        return ""
+    if patient.wishes.mean is not None or len(set(zip(found.mean, found.std, strict=True))) == 1:
+        return ""
+    turned = Normalization(mean=found.mean[::-1], std=found.std[::-1])
+    patient.graph.doc_string = turned.to_doc_string()
+    record_normalization(patient, turned)
+    return turned.upload_form()
+
+
+def record_normalization(patient: Patient, normalization: Normalization) -> bool:
+    """Let evidence that names a normalisation name this one; whether it said something else."""
+    recorded, text = patient.recorded, normalization.to_doc_string()
+    if recorded.normalization is None or (
+        recorded.normalization.to_doc_string() == text and recorded.normalization_in == "file"
+    ):
+        return False
+    for entry in patient.model.metadata_props:
+        if entry.key == PREFIX + "normalization":
+            entry.value = text
+        if entry.key == PREFIX + "normalization_in":
+            entry.value = "file"
+    return True
