@@ -8,11 +8,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 from PIL import Image
 
 from edgeworthy.cli import main
 from edgeworthy.cli.app import COMMANDS
+from edgeworthy.cli.shared import TextsCommand
 from edgeworthy.rules import RULES
 from tests.factory import classifier_file
 
@@ -381,3 +383,17 @@ def test_a_file_without_outputs_says_so(run, tmp_path, pictures):
     code, _, err = run("predict", "m.onnx", "photos")
     assert code == 2
     assert "not foreseen" not in err
+
+
+def test_an_option_of_texts_takes_all_of_them_up_to_the_next_option():
+    seen = {}
+
+    @click.command(cls=TextsCommand, texts="--prompts")
+    @click.argument("source")
+    @click.option("--prompts", multiple=True)
+    @click.option("-o", "--output")
+    def command(**values):
+        seen.update(values)
+
+    command.main(["s", "--prompts", "a cat", "a dog", "-o", "x", "--prompts", "a cow"], standalone_mode=False)
+    assert seen == {"source": "s", "prompts": ("a cat", "a dog", "a cow"), "output": "x"}

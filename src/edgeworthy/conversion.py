@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ from edgeworthy.errors import (
     OptionError,
     ParityError,
     SimplifyError,
+    TracedBranchError,
     UnconvertibleError,
     UnexportableError,
 )
@@ -36,6 +37,7 @@ from edgeworthy.results import Parity
 from edgeworthy.runtime import Session, facts_of
 from edgeworthy.sandbox import Sandbox
 from edgeworthy.settling import ExportOptions, Settled, contract_for
+from edgeworthy.silence import quiet
 from edgeworthy.sources.base import TrainedModel
 
 if TYPE_CHECKING:
@@ -43,7 +45,8 @@ if TYPE_CHECKING:
     from torch import nn
 
     from edgeworthy.exporting.classifier import Classifier, Original
-    from edgeworthy.exporting.tracing import Exporter
+
+EXPORTERS = ("torchscript", "dynamo")  # in the order in which `auto` tries them
 
 
 class Conversion:
@@ -57,17 +60,18 @@ class Conversion:
         self._trained = trained
         self._settled = settled
         self._options = options
-        self._raw = scratch / "traced.onnx"
-        self._current = self._raw
-        self.copy = scratch / "stamped.onnx"
         self._scratch = scratch
+        self._raw = self._current = self.copy = scratch
         self._module = prepared(trained.module)
         self.probes = _probes(settled, options)
         self._pictures = [normalise(probe.pixels, settled.normalization, "nchw") for probe in self.probes]
         self._rows: list[npt.NDArray[np.float32]] = []
         self.baked_branch = False
         self.activation: Activation = "softmax"
+        chosen = options.exporter
         self._exporter = ""
+        self._untried: list[str] = list(EXPORTERS) if chosen == "auto" else [chosen]
+        self._refusals: list[tuple[str, FallsShortError]] = []
 
     @contextlib.contextmanager
     def asking(self) -> Iterator[None]:
@@ -86,7 +90,7 @@ class Conversion:
         self.original.repeat(self._pictures[0], self._rows[0])
         if may_be_probabilities(self._rows[0]):
             self._ask(len(self.probes))
-        self.activation = choose_activation(np.concatenate(self._rows), self._options.activation)
+        self.activation = choose_activation(np.concatenate(self._rows), self._settled.activation)
         self.contract = contract_for(self._settled, self._options, max(2, self._rows[0].shape[1]))
         return self.contract
 
@@ -96,14 +100,15 @@ class Conversion:
 
         self._ask(len(self.probes))
         self._logits = np.concatenate(self._rows)
-        choose_activation(self._logits, self._options.activation)  # what was asked for may not hold for all
+        choose_activation(self._logits, self._settled.activation)  # what was asked for may not hold for all
         self._reference = self.original.probabilities(self._logits, self.activation)
 
-    def trace(self) -> None:
-        """Trace the classifier into the scratch folder."""
+    def trace(self) -> str:
+        """Trace the classifier into the scratch folder; says by which exporter."""
         import torch
 
         from edgeworthy.exporting.classifier import Classifier
+        from edgeworthy.exporting.rewriting import Rewriting
         from edgeworthy.exporting.settings import traceable
 
         embedded = self._options.normalization_in == "graph"
@@ -117,40 +122,56 @@ class Conversion:
         normalization = self.contract.normalization or self._settled.normalization
         middle = self.probes[len(self.probes) // 2].pixels
         picture = torch.from_numpy(normalise(middle, normalization, self._options.layout))
-        with traceable(self._module):
-            self._trace_by_any(classifier, picture)
+        rewriting = Rewriting()
+        with traceable(), torch.no_grad():
+            with rewriting, quiet():
+                classifier(picture)
+            with rewriting:
+                self._trace_by_any(classifier, picture)
         give_back()
+        return self._exporter
+
+    def another_way(self, error: FallsShortError) -> None:
+        """Go back to before the trace, for the exporter that has not been tried.
+
+        Raises:
+            FallsShortError: where there is none; it says what stands in the way of each.
+        """
+        self._refusals.append((self._exporter, error))
+        if not self._untried:
+            raise _joined(self._refusals) from error
 
     def _trace_by_any(self, classifier: Classifier, picture: torch.Tensor) -> None:
-        """Let the exporter that was chosen write the graph, or the first one that can."""
-        from edgeworthy.exporting.tracing import DynamoExporter, TorchScriptExporter
+        """Let the first of the exporters that are left write the graph that can."""
+        from edgeworthy.exporting.tracing import DynamoExporter, Exporter, TorchScriptExporter
 
-        by_name: dict[str, Exporter] = {
-            "torchscript": TorchScriptExporter(allow_branch=self._options.allow_traced_branch),
-            "dynamo": DynamoExporter(),
+        by_name: dict[str, Callable[[], Exporter]] = {
+            "torchscript": lambda: TorchScriptExporter(allow_branch=self._options.allow_traced_branch),
+            "dynamo": DynamoExporter,
         }
-        chosen = self._options.exporter
-        names = list(by_name) if chosen == "auto" else [chosen]
-        refusals: list[FallsShortError] = []
-        for name in names:
-            exporter = by_name[name]
+        while self._untried:
+            exporter = by_name[self._untried.pop(0)]()
+            self._raw = self._current = self._scratch / f"{exporter.name}.onnx"
+            self.copy = self._scratch / f"{exporter.name}-stamped.onnx"
             try:
                 exporter.trace(classifier, picture, self.contract, self._raw)
-            except (UnexportableError, UnconvertibleError) as error:
-                refusals.append(error)
-                continue
-            except MissingExtraError as error:
-                if not refusals:
+            except (UnexportableError, UnconvertibleError, TracedBranchError) as error:
+                if isinstance(error, TracedBranchError) and not self._refusals:
                     raise
-                raise refusals[0] from error
-            self._exporter, self.baked_branch = exporter.name, exporter.baked_branch
-            return
-        raise _joined(names, refusals)
+                self._refusals.append((exporter.name, error))
+            except MissingExtraError as error:
+                if not self._refusals:
+                    raise
+                raise _joined(self._refusals) from error
+            else:
+                self._exporter, self.baked_branch = exporter.name, exporter.baked_branch
+                return
+        raise _joined(self._refusals)
 
     def begin_simplifying(self, sandbox: Sandbox) -> None:
         """Start the simplifier in a process of its own."""
         if self._options.simplify:
-            self._current = self._scratch / "simplified.onnx"
+            self._current = self._scratch / f"{self._exporter}-simplified.onnx"
             name = f"{native.MODULE}:{native.simplify.__name__}"
             self._simplifying = sandbox.submit(name, str(self._raw), str(self._current))
 
@@ -284,20 +305,18 @@ class Conversion:
             candidate=candidate,
             logits=self._logits,
             activation=self.activation,
-            otherwise=lambda probe: self.original.in_float64(self._pictures[probe], self.activation),
+            otherwise=lambda probe: self.original.otherwise(self._pictures[probe], self.activation),
             atol=self._options.atol,
         )
 
 
-def _joined(names: Sequence[str], refusals: Sequence[FallsShortError]) -> FallsShortError:
+def _joined(refusals: Sequence[tuple[str, FallsShortError]]) -> FallsShortError:
     """What stands in the way, on every road that was tried."""
-    first = refusals[0]
-    if len(refusals) == 1:
+    (_, first), *others = refusals
+    if not others:
         return first
-    others = " ".join(
-        f"By way of {name}: {error.message}" for name, error in zip(names[1:], refusals[1:], strict=True)
-    )
-    return UnexportableError(f"{first.message} {others}", hint=first.hint)
+    told = " ".join(f"By way of {name}: {error.message}" for name, error in others)
+    return type(first)(f"{first.message} {told}", hint=first.hint)
 
 
 def _probes(settled: Settled, options: ExportOptions) -> list[Probe]:

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
@@ -19,11 +19,14 @@ from edgeworthy.errors import (
     NotAClassifierError,
     NotConformantError,
     OptionError,
+    ParityError,
+    SimplifyError,
+    UnexportableError,
     first_line,
 )
 from edgeworthy.examination import Examination
 from edgeworthy.memory import collector_paused, give_back
-from edgeworthy.model import append_metadata, draft
+from edgeworthy.model import Draft, Written, append_metadata, draft
 from edgeworthy.results import Artefact, LintReport, Parity, Stage
 from edgeworthy.rules.container import cannot_be_simplified
 from edgeworthy.sandbox import Sandbox
@@ -43,6 +46,8 @@ def export(
     target: str | Path,
     *,
     checkpoint: str | Path | None = None,
+    arch: str | None = None,
+    prompts: Sequence[str] = (),
     untrained: bool = False,
     trust_pickle: bool = False,
     force: bool = False,
@@ -52,11 +57,13 @@ def export(
     """Turn a trained classifier into one ONNX file that keeps the contract and is proven to predict the same.
 
     Args:
-        source: an `nn.Module` in memory, or `timm:NAME`, `file.py:callable`, `package.module:callable`.
+        source: an `nn.Module` in memory, or a text that names a model: see `sources.registry.FORMS`.
         target: the file to write; whole or absent afterwards.
         checkpoint: weights to load into the source's architecture.
+        arch: the source whose architecture the weights belong to, where `source` is a file of weights.
+        prompts: one text for each class, for a model of pictures and texts.
         untrained: use random weights from a fixed seed.
-        trust_pickle: let the checkpoint run code.
+        trust_pickle: let a file run code when it is loaded.
         force: overwrite the target.
         on_stage: called after each stage of the road.
         **options: the fields of `ExportOptions`: classes, mean, std, input_size, opset and others.
@@ -71,6 +78,8 @@ def export(
     request = SourceRequest(
         spec=source if isinstance(source, str) else "",
         checkpoint=Path(checkpoint) if checkpoint else None,
+        arch=arch,
+        prompts=_prompts(prompts),
         untrained=untrained,
         trust_pickle=trust_pickle,
     )
@@ -91,26 +100,14 @@ def export(
             with road.stage("try") as done:
                 contract = graph.attempt()
                 done(f"{len(contract.class_names)} classes, {graph.activation}")
-            with road.stage("trace") as done:
-                graph.trace()
-                done(f"opset {contract.opset}")
-            graph.begin_simplifying(sandbox)  # beside the questions
-            with road.stage("ask") as done:
-                graph.ask()
-                done(f"{len(graph.probes)} probes")
-            with road.stage("simplify") as done:
-                done(graph.simplify())
-            with road.stage("stamp") as done:
-                written = graph.stamp(file)
-                done(f"IR {contract.ir_version}, {written.size_bytes / 1e6:.1f} MB")
-            examination = Examination(graph.copy, sandbox)
-            with road.stage("prove") as done:
-                session = graph.load(file.path)
-                examination.begin()  # beside the proof
-                parity = graph.prove(session)
-                del session
-                give_back()
-                done(f"largest difference {parity.max_abs_diff:.1g}, allowed {parity.tolerance:.1g}")
+            while True:
+                with road.stage("trace") as done:
+                    done(f"{graph.trace()}, opset {contract.opset}")
+                try:
+                    written, examination, parity = _proven(road, graph, sandbox, file)
+                    break
+                except (UnexportableError, SimplifyError, ParityError) as error:
+                    graph.another_way(error)
         with road.stage("record") as done:
             final = append_metadata(file, written, graph.evidence(parity).to_metadata())
             done("read back, the graph is the one that was proved")
@@ -129,6 +126,30 @@ def export(
         stages=tuple(road.stages),
         notes=_notes(trained, chosen, settled.normalization, parity, graph.baked_branch),
     )
+
+
+def _proven(
+    road: _Road, graph: Conversion, sandbox: Sandbox, file: Draft
+) -> tuple[Written, Examination, Parity]:
+    """From the traced graph to a file that predicts what the model predicts."""
+    graph.begin_simplifying(sandbox)  # beside the questions
+    with road.stage("ask") as done:
+        graph.ask()
+        done(f"{len(graph.probes)} probes")
+    with road.stage("simplify") as done:
+        done(graph.simplify())
+    with road.stage("stamp") as done:
+        written = graph.stamp(file)
+        done(f"IR {graph.contract.ir_version}, {written.size_bytes / 1e6:.1f} MB")
+    examination = Examination(graph.copy, sandbox)
+    with road.stage("prove") as done:
+        session = graph.load(file.path)
+        examination.begin()  # beside the proof
+        parity = graph.prove(session)
+        del session
+        give_back()
+        done(f"largest difference {parity.max_abs_diff:.1g}, allowed {parity.tolerance:.1g}")
+    return written, examination, parity
 
 
 @dataclass
@@ -157,6 +178,12 @@ def _options(values: ExportKeywords) -> ExportOptions:
     return ExportOptions(**values)
 
 
+def _prompts(texts: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(texts, str):
+        raise OptionError(f"prompts={texts!r} is one text, expected a list of them.", hint="One a class.")
+    return tuple(texts)
+
+
 def _load(source: str | nn.Module, request: SourceRequest) -> TrainedModel:
     try:
         import torch
@@ -170,9 +197,10 @@ def _load(source: str | nn.Module, request: SourceRequest) -> TrainedModel:
             return load_source(request)
     if not isinstance(source, torch.nn.Module):
         raise OptionError(f"The source is {type(source).__name__}, expected a torch.nn.Module or a text.")
-    if request.checkpoint or request.untrained or request.trust_pickle:
+    if request != SourceRequest(spec=""):
         raise OptionError(
-            "checkpoint, untrained and trust_pickle are for sources that are named, not for modules.",
+            "checkpoint, arch, prompts, untrained and trust_pickle are for sources that are named, not for "
+            "modules.",
             hint="Load the weights into the module first.",
         )
     return describe_timm(source, f"module:{type(source).__module__}.{type(source).__qualname__}")

@@ -2,11 +2,11 @@
 
 The yardstick is the original's own rounding. ONNX Runtime with and without its graph optimisation
 already differs by 1.5e-6 in probability on EfficientNet-Lite0, so 1e-5 passes. Where a difference is
-larger, float64 decides: the original in float32 against itself in float64, on the same probes, times
-four; over 24 families of architectures nothing correct went beyond 3.4 times, and no model's float32 was
-off by more than 1e-4. For a repaired file the original is a file, too, and the yardstick ONNX Runtime
-with its optimisation against itself without. A model that is rougher than ROUGHEST proves nothing: it may
-hold noise, or hang on a rounding error.
+larger, the original decides: in float32 against itself in float64, and against itself on the same probes
+moved by one unit in the last place, times four. Group normalisation of a flat picture, say, amplifies the
+rounding of its input, which float64 alone does not show. For a repaired file the original is a file, too, and
+the yardstick ONNX Runtime with its optimisation against itself without. A model that is rougher than ROUGHEST
+proves nothing: it may hold noise, or hang on a rounding error.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Floats = npt.NDArray[np.floating[Any]]
 
 TOLERANCE = 1e-5
 YARDSTICKS = 4.0
-ROUGHEST = 1e-3  # the largest tolerance that float64 can give; more takes `atol`
+ROUGHEST = 1e-3  # the largest tolerance that the yardstick can give; more takes `atol`
 ROUGHEST_HALF = 1e-2  # of models in half precision, whose numbers have three decimal digits
 CONCLUSIVE_SPREAD = 1e-3  # a hundred tolerances: below this, agreement says little
 
@@ -51,9 +51,9 @@ def verify(
         candidate: the file's; they may hold NaN, which counts as a difference of 1.
         logits: the original's raw scores [probes, columns].
         activation: what made probabilities of them.
-        otherwise: the original's probabilities [1, classes] on one probe in other arithmetic, double
-            precision or without the runtime's optimisation, None where it refuses; asked for only when
-            needed, probe by probe, until the yardstick suffices.
+        otherwise: the original's probabilities [answers, classes] on one probe in other arithmetic, such as
+            double precision or without the runtime's optimisation, None where it refuses; asked for only
+            when needed, probe by probe, until the yardstick suffices.
         atol: tolerance in probability in place of the yardstick.
         roughest: the largest tolerance that the yardstick can give.
 
@@ -93,7 +93,7 @@ def verify(
 def _yardstick(
     reference: Floats, differences: Floats, otherwise: Callable[[int], Floats | None]
 ) -> float | None:
-    """What the two arithmetics differ by on the probes, the worst first, until that explains them all."""
+    """What the arithmetics differ by on the probes, the worst first, until that explains them all."""
     found = None
     for probe in np.argsort(-differences, kind="stable"):
         other = otherwise(int(probe))

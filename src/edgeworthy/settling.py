@@ -128,12 +128,14 @@ class Settled:
         input_size: (channels, height px, width px).
         normalization: of the training, on the 0..255 scale.
         frame: the training pipeline's geometry, or None.
+        activation: what the graph applies to the model's outputs, or None where they have to tell.
     """
 
     class_names: ClassNames
     input_size: InputSize
     normalization: Normalization
     frame: Frame | None
+    activation: Activation | None = None
 
 
 def settle(trained: TrainedModel, options: ExportOptions) -> Settled:
@@ -156,6 +158,7 @@ def settle(trained: TrainedModel, options: ExportOptions) -> Settled:
         input_size=size,
         normalization=_normalization(trained, options, size[0]),
         frame=frame,
+        activation=options.activation or trained.activation,
     )
 
 
@@ -208,7 +211,8 @@ def _input_size(trained: TrainedModel, options: ExportOptions) -> InputSize:
         )
     channels, height, width = size
     if channels not in CHANNELS:
-        raise OptionError(f"{channels} channels in --input-size; the platform sends 1 or 3.")
+        where = "--input-size has" if options.input_size else f"{trained.name} takes"
+        raise OptionError(f"{where} {channels} channels; the platform sends 1 or 3.")
     if not (0 < height <= MAX_SIDE_PX and 0 < width <= MAX_SIDE_PX):
         raise OptionError(f"An input of {height}x{width} px is outside 1..{MAX_SIDE_PX} px a side.")
     return size

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from edgeworthy.cli.shared import (
+    TextsCommand,
     examples,
     json_option,
     normalization_options,
@@ -23,21 +24,30 @@ EXAMPLES = examples(
     "edgeworthy export timm:resnet18.a1_in1k -o resnet18.onnx",
     "edgeworthy export timm:resnet18 --checkpoint best.pth --classes classes.txt -o cats.onnx",
     "edgeworthy export torchvision:squeezenet1_0 --checkpoint maize.pth --classes maize.txt -o maize.onnx",
+    "edgeworthy export hf:microsoft/resnet-18 -o resnet18.onnx",
+    'edgeworthy export hf:openai/clip-vit-base-patch32 -o pets.onnx --prompts "a cat" "a dog"',
+    "edgeworthy export best.safetensors --arch timm:resnet18 --classes classes.txt -o cats.onnx",
     "edgeworthy export model.py:build --classes data/train --input-size 3 224 224 \\",
     "      --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225 -o cats.onnx",
     "edgeworthy export timm:vit_tiny_patch16_224 --untrained --classes imagenet-1k -o road.onnx",
 )
 
 
-@click.command(epilog=EXAMPLES)
+@click.command(cls=TextsCommand, texts="--prompts", epilog=EXAMPLES)
 @click.argument("source")
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), required=True, help="The ONNX file to write."
 )
 @click.option("--force", is_flag=True, help="Overwrite the file if it exists.")
 @click.option("--checkpoint", type=click.Path(path_type=Path), help="Weights: .pth, .pt or .safetensors.")
+@click.option("--arch", help="For a file of weights: the source whose architecture they belong to.")
+@click.option(
+    "--prompts", multiple=True, metavar="TEXT...", help="For CLIP and the like: one text a class, or @FILE."
+)
 @click.option("--untrained", is_flag=True, help="Random weights from a fixed seed, to try the road.")
-@click.option("--trust-pickle", is_flag=True, help="Let the checkpoint run code. Only for files you made.")
+@click.option(
+    "--trust-pickle", is_flag=True, help="Let a file run code when it is loaded. Only for your own."
+)
 @click.option(
     "--classes", help="Class names: text, JSON or CSV file, folder of class folders, or imagenet-1k."
 )
@@ -76,7 +86,8 @@ EXAMPLES = examples(
 def command(source: str, output: Path, as_json: bool, **options: Any) -> None:
     """Turn a trained classifier into one ONNX file, proven to predict the same.
 
-    SOURCE is timm:NAME, torchvision:NAME[:WEIGHTS], path/to/file.py:callable or package.module:callable.
+    SOURCE is timm:NAME, torchvision:NAME[:WEIGHTS], hf:ORG/NAME, hf:FOLDER, a model file or folder
+    (TorchScript, torch.export, weights with --arch), path/to/file.py:callable or package.module:callable.
     """
     from edgeworthy.exporter import export
     from edgeworthy.report.artefact import Ladder, render_artefact

@@ -45,6 +45,33 @@ class Numbers(_Numbers):
         return numbers
 
 
+class TextsCommand(click.Command):
+    """A command with one option that takes all texts up to the next option: `--prompts "a cat" "a dog"`.
+
+    Args:
+        texts: the option's name; it is declared as `multiple`.
+        *args: as for `click.Command`.
+        **kwargs: as for `click.Command`.
+    """
+
+    def __init__(self, *args: Any, texts: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._texts = texts
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Name the option again before each of its texts."""
+        spread: list[str] = []
+        taking = first = False
+        for arg in args:
+            if taking and not arg.startswith("-"):
+                spread += [arg] if first else [self._texts, arg]
+                first = False
+                continue
+            taking = first = arg == self._texts
+            spread.append(arg)
+        return super().parse_args(ctx, spread)
+
+
 def normalization_options(function: F) -> F:
     """`--mean`, `--std` and `--scale`."""
     for option in (

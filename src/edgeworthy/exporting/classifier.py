@@ -18,6 +18,8 @@ from edgeworthy.silence import quiet
 
 Floats = npt.NDArray[np.floating[Any]]
 
+_SEED = 23
+
 STABLE_WITHIN = 1e-6  # two eager runs on one picture may differ by this much in a logit's relative size
 
 
@@ -122,7 +124,24 @@ class Original:
         rows = [activate(torch.from_numpy(row[None]), activation).numpy() for row in logits]
         return np.concatenate(rows)
 
-    def in_float64(self, picture: npt.NDArray[np.float32], activation: Activation) -> Floats | None:
+    def otherwise(self, picture: npt.NDArray[np.float32], activation: Activation) -> Floats:
+        """Probabilities [2 or 3, classes] of one picture, which rounding alone moves apart.
+
+        In double precision, where the model does not refuse it, and in single precision for the picture
+        with each value moved by one unit in the last place, up or down: what is exact for data that differ by
+        rounding is as good as computation in floating point can be (Higham, Accuracy and Stability of
+        Numerical Algorithms, 1.5, backward error).
+        """
+        random = np.random.default_rng(_SEED)
+        answers = []
+        for sign in (1, -1):
+            signs = sign * random.choice((-1, 1), picture.shape)
+            moved = (picture * (1 + signs * float(np.finfo(np.float32).eps))).astype(np.float32)
+            answers.append(self.probabilities(self._row(moved), activation))
+        double = self._in_float64(picture, activation)
+        return np.concatenate(answers if double is None else [double, *answers])
+
+    def _in_float64(self, picture: npt.NDArray[np.float32], activation: Activation) -> Floats | None:
         """Probabilities [1, classes] computed in double precision; None where the model refuses it."""
         try:
             if self._double is None:

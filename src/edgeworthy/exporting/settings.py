@@ -13,8 +13,6 @@ from torch.nn.parameter import is_lazy
 from edgeworthy.contract import MAX_FILE_BYTES
 from edgeworthy.errors import NotAClassifierError
 
-_FUSED = "fused_attn"  # timm's switch for torch's fused attention, which opset 12 and 13 lack
-
 
 @contextlib.contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
@@ -34,18 +32,13 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def traceable(module: nn.Module) -> Iterator[None]:
-    """Without the fast path of multi-head attention and fused attention, which block lower opsets."""
-    fused = [part for part in module.modules() if getattr(part, _FUSED, None) is True]
+def traceable() -> Iterator[None]:
+    """Without the fast path of multi-head attention, which no exporter can write."""
     fastpath = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
-    for part in fused:
-        setattr(part, _FUSED, False)
     try:
         yield
     finally:
-        for part in fused:
-            setattr(part, _FUSED, True)
         torch.backends.mha.set_fastpath_enabled(fastpath)
 
 

@@ -25,7 +25,9 @@ from edgeworthy.opset import convert
 from edgeworthy.silence import native_output_to_nowhere, quiet
 
 _DYNAMO_OPSET = 18  # the oldest that its library of operators has
-_OPERATOR = re.compile(r"(aten|prim|onnx|torchvision|quantized)::\w+")
+_OPERATOR = re.compile(
+    r"(?P<full>(?:aten|prim|torchvision|quantized)::\w+)|op='(?P<overload>[\w.]+)'|operator (?P<name>\w+),"
+)
 _NEEDS_OPSET = re.compile(r"added in version (\d+)")
 _BECAME_PYTHON = re.compile(r"Converting a tensor to a (Python|NumPy)|Iterating over a tensor|as a constant")
 
@@ -154,29 +156,35 @@ def _unseen(error: Exception) -> FallsShortError:
             f"The model's control flow depends on the picture: {first_line(cause)}",
             hint="Use torch.where in place of if.",
         )
-    operator = _OPERATOR.search(text)
-    what = f"The operator {operator.group()}" if operator else "Something in the model"
+    operator = _operator(text)
+    what = f"The operator {operator}" if operator else "Something in the model"
     return UnexportableError(
         f"{what} cannot be written by the dynamo exporter: {first_line(cause)}",
         hint="Replace it in the model, or try --exporter torchscript.",
     )
 
 
+def _operator(text: str) -> str | None:
+    """The first operator that a message of torch names."""
+    found = _OPERATOR.search(text)
+    return next(name for name in found.groups() if name) if found else None
+
+
 def _unexportable(error: Exception, opset: int) -> UnexportableError:
     text = str(error)
-    operator = _OPERATOR.search(text)
+    operator = _operator(text)
     needed = _NEEDS_OPSET.search(text)
     if operator and needed and int(needed.group(1)) > MAX_OPSET:
         return UnexportableError(
-            f"The operator {operator.group()} needs opset {needed.group(1)}, the platform takes {MAX_OPSET}.",
+            f"The operator {operator} needs opset {needed.group(1)}, the platform takes {MAX_OPSET}.",
             hint="Replace it in the model.",
         )
     if operator and needed:
         return UnexportableError(
-            f"The operator {operator.group()} stands in the way of opset {opset}.",
+            f"The operator {operator} stands in the way of opset {opset}.",
             hint=f"It can be written from opset {needed.group(1)} on: --opset {needed.group(1)}.",
         )
-    name = f"The operator {operator.group()}" if operator else "Something in the model"
+    name = f"The operator {operator}" if operator else "Something in the model"
     return UnexportableError(
         f"{name} cannot be written as opset {opset}: {first_line(error)}",
         hint="Replace it in the model, or try a higher --opset.",

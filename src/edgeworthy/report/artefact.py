@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from edgeworthy.report.findings import summary
-from edgeworthy.report.tables import facts_table, first_and_last
+from edgeworthy.report.tables import facts_table, first_and_last, printable
 from edgeworthy.results import Artefact, Stage
 
 if TYPE_CHECKING:
@@ -53,7 +53,10 @@ class Ladder:
 
         name = _STAGES.get(stage.name, stage.name)
         line = Text.assemble(
-            ("✓ ", "green"), f"{name:<{_LONGEST}}", (f" {stage.seconds:5.1f} s  ", "dim"), stage.detail
+            ("✓ ", "green"),
+            f"{name:<{_LONGEST}}",
+            (f" {stage.seconds:5.1f} s  ", "dim"),
+            printable(stage.detail),
         )
         self._console.print(line, soft_wrap=True)
         if name in self._left:
@@ -68,7 +71,7 @@ def render_artefact(artefact: Artefact) -> RenderableType:
     from rich.text import Text
 
     table = facts_table(_rows(artefact))
-    notes = [Text.assemble(("note: ", "yellow"), note) for note in artefact.notes]
+    notes = [Text.assemble(("note: ", "yellow"), printable(note)) for note in artefact.notes]
     file = shlex.quote(artefact.path)
     steps = [f"edgeworthy check {file}", f"edgeworthy predict {file} PHOTOS", f"edgeworthy inspect {file}"]
     following = Text("Next: " + "\n      ".join(steps), style="dim")

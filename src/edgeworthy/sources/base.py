@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from edgeworthy.contract import Normalization
 from edgeworthy.errors import EdgeworthyError, SourceError, first_line
+from edgeworthy.evidence import Activation
 from edgeworthy.frames import Frame
 from edgeworthy.labels import ClassNames
 
@@ -27,14 +28,18 @@ class SourceRequest:
     """A trained model as the user asks for it.
 
     Attributes:
-        spec: behind the adapter's prefix: a model's name, or `file.py:callable`.
+        spec: what names the model: `timm:NAME`, `file.py:callable`, the path of a file or folder, and so on.
         checkpoint: weights to load into the architecture.
+        arch: for a file that holds weights alone, the source whose architecture they belong to.
+        prompts: for a model of pictures and texts, one text for each class.
         untrained: whether random weights from a fixed seed are wanted.
-        trust_pickle: whether a checkpoint may run code.
+        trust_pickle: whether a file may run code when it is loaded.
     """
 
     spec: str
     checkpoint: Path | None = None
+    arch: str | None = None
+    prompts: tuple[str, ...] = ()
     untrained: bool = False
     trust_pickle: bool = False
 
@@ -50,6 +55,7 @@ class TrainedModel:
         input_size: (channels, height px, width px).
         normalization: on the 0..255 scale.
         frame_at: the geometry of the training library's evaluation transform, for an input size.
+        activation: what makes probabilities of the module's outputs, where the library says so.
         untrained: whether the weights are random.
         notes: what the user should know about how it was loaded.
     """
@@ -60,6 +66,7 @@ class TrainedModel:
     input_size: InputSize | None = None
     normalization: Normalization | None = None
     frame_at: Callable[[InputSize], Frame] | None = None
+    activation: Activation | None = None
     untrained: bool = False
     notes: tuple[str, ...] = ()
 
