@@ -315,3 +315,8 @@ def test_random_bytes_are_no_checkpoint_to_trust(tmp_path):
     (tmp_path / "a.pth").write_bytes(bytes(range(7, 200)))
     with pytest.raises(CheckpointError, match=r"a\.pth is no checkpoint"):
         load(f"timm:{SMALL}", checkpoint=tmp_path / "a.pth")
+
+
+def test_prompts_are_refused_by_what_takes_none():
+    with pytest.raises(OptionError, match=r"takes no prompts.*pictures and texts"):
+        load(f"timm:{SMALL}", prompts=("a cat", "a dog"), untrained=True)

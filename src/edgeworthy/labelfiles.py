@@ -39,7 +39,7 @@ def read_class_names(spec: str, *, fix: bool = False) -> ClassNames:
     Raises:
         ClassNamesError: where it cannot be read, or the names cannot be used.
     """
-    names = _read(spec)
+    names = read_listed(spec)
     try:
         return ClassNames.repaired(names) if fix else ClassNames(tuple(names))
     except ClassNamesError as error:
@@ -62,7 +62,8 @@ def names_from(classes: Classes, *, fix: bool) -> ClassNames:
     return ClassNames.repaired(classes) if fix else ClassNames(tuple(classes))
 
 
-def _read(spec: str) -> list[str]:
+def read_listed(spec: str) -> list[str]:
+    """Class names as they stand there, whether or not the platform can carry them; see `read_class_names`."""
     if spec in BUILT_IN:
         return resources.files("edgeworthy.data").joinpath(BUILT_IN[spec]).read_text("utf-8").splitlines()
     if not spec.strip():

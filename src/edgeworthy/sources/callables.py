@@ -35,7 +35,7 @@ class CallableAdapter:
         place, _, name = request.spec.rpartition(":")
         mend_torchvision()  # before the user's own code imports it
         is_file = place.endswith(".py")
-        with _importable(Path(place).parent.resolve() if is_file else Path.cwd()):
+        with importable(Path(place).parent.resolve() if is_file else Path.cwd()):
             module = _import_file(Path(place)) if is_file else _import_module(place)
             model = _build(module, name, request.spec)
         notes: tuple[str, ...] = ()
@@ -47,7 +47,7 @@ class CallableAdapter:
 
 
 @contextlib.contextmanager
-def _importable(folder: Path) -> Iterator[None]:
+def importable(folder: Path) -> Iterator[None]:
     """With a folder first on the module search path, while the model is built, too."""
     entry = str(folder)
     sys.path.insert(0, entry)

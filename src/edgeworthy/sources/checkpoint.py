@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import pickle
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeworthy.errors import CheckpointError, MissingExtraError, UntrustedPickleError, first_line
+from edgeworthy.sources.detection import is_safetensors
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -18,6 +20,7 @@ _WRAPPERS = (*_AVERAGED, "state_dict", "model_state_dict", "model", "module", "n
 _PREFIXES = ("module.", "_orig_mod.")
 _COUNTERS = {"n_averaged"}  # beside the weights of torch.optim.swa_utils.AveragedModel
 _MAX_DEPTH = 4
+_GLOBAL = re.compile(r"GLOBAL (\S+)")  # in what torch's unpickler of weights alone refuses
 
 
 def read_checkpoint(path: Path, *, trust_pickle: bool = False) -> tuple[dict[str, Tensor], tuple[str, ...]]:
@@ -33,9 +36,40 @@ def read_checkpoint(path: Path, *, trust_pickle: bool = False) -> tuple[dict[str
     """
     if not path.is_file():
         raise CheckpointError(f"The checkpoint {path} is not a file.", hint="Check --checkpoint.")
-    content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path, trust_pickle)
+    return state_in(read_content(path, trust_pickle=trust_pickle), path)
+
+
+def read_content(path: Path, *, trust_pickle: bool = False) -> Any:
+    """What a file of weights holds, as it was saved.
+
+    Raises:
+        UntrustedPickleError: where loading would run code and `trust_pickle` is not given.
+        CheckpointError: where the file cannot be read.
+    """
+    if path.suffix == ".safetensors" or is_safetensors(path):
+        return _read_safetensors(path)
+    return _read_pickle(path, trust_pickle)
+
+
+def state_in(content: Any, path: Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """The state dict inside what `read_content` gave, and notes on what was chosen.
+
+    Raises:
+        CheckpointError: where there are no weights.
+    """
     state, notes = _unwrap(content, path)
     return _strip_prefixes(state), notes
+
+
+def module_in(content: Any) -> nn.Module | None:
+    """The whole model inside what `read_content` gave, averaged ones first; None where there is none."""
+    from torch import nn
+
+    if isinstance(content, nn.Module):
+        return content
+    if not isinstance(content, Mapping):
+        return None
+    return next((content[key] for key in _WRAPPERS if isinstance(content.get(key), nn.Module)), None)
 
 
 def load_weights(module: nn.Module, state: Mapping[str, Tensor], name: str) -> None:
@@ -103,6 +137,11 @@ def _read_pickle(path: Path, trust_pickle: bool) -> Any:
             f"{path.name} cannot be loaded without letting it run code: {_blocked(error)}.",
             hint="If you made the file yourself, or trust who did, add --trust-pickle.",
         ) from error
+    except (ImportError, AttributeError) as error:
+        raise CheckpointError(
+            f"{path.name} needs Python code that is not to be found: {first_line(error)}.",
+            hint="Run this in the folder where its module can be imported, or install that package.",
+        ) from error
     except Exception as error:  # a cut-off archive raises almost anything
         raise CheckpointError(
             f"{path.name} is no checkpoint, or is cut off: {type(error).__name__}: {first_line(error)[:160]}"
@@ -110,6 +149,9 @@ def _read_pickle(path: Path, trust_pickle: bool) -> Any:
 
 
 def _blocked(error: BaseException) -> str:
+    named = _GLOBAL.search(str(error))
+    if named:
+        return f"it is or holds an object of the class or function {named.group(1)[:120]!r}"
     for line in str(error).splitlines():
         if "GLOBAL" in line or "Unsupported" in line:
             return line.strip().split(". ")[0].removeprefix("WeightsUnpickler error: ")[:160]

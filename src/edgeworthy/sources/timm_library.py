@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
-import contextlib
 import difflib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from edgeworthy.contract import Normalization
-from edgeworthy.errors import ClassNamesError, MissingExtraError, SourceError
+from edgeworthy.errors import MissingExtraError, SourceError
 from edgeworthy.frames import INTERPOLATIONS, Frame, Interpolation
-from edgeworthy.labelfiles import read_class_names
 from edgeworthy.labels import ClassNames
 from edgeworthy.sources.base import INSTEAD, SourceRequest, TrainedModel, told_as
 from edgeworthy.sources.checkpoint import load_weights, read_checkpoint
+from edgeworthy.sources.hub import offline_unless_reachable
+from edgeworthy.sources.timm_names import names_of
 from edgeworthy.sources.torchvision_shim import mend_torchvision
 
 PREFIX = "timm:"
 
 _LOCAL = "local-dir:"
+_ELSEWHERE = ("hf-hub:", "hf_hub:", _LOCAL)  # configurations that are not timm's own
 
-_CONNECT_TIMEOUT_S = 5.0
-_IMAGENET_CLASSES = 1000
+_HEAD_CLASSES = 1000
+_CHANNELS = 3  # of timm's architectures, unless told otherwise
+_CROP_MODES = ("center", "squash", "border")
+_LARGEST_IN_UNITS = 2.0  # means and deviations beyond are on the 0..255 scale
+_TRAINED_ON = re.compile(r"in\d+k")  # in a tag: the ImageNet that gave the head
 
 
 class TimmAdapter:
@@ -44,7 +50,7 @@ class TimmAdapter:
         name = request.spec.removeprefix(PREFIX)
         source = _without_path(request.spec)
         _check_name(timm, name)
-        with told_as("timm", name):
+        with told_as("timm", source.removeprefix(PREFIX)):
             return self._made(timm, name, source, request)
 
     def _made(self, timm: Any, name: str, source: str, request: SourceRequest) -> TrainedModel:
@@ -54,10 +60,14 @@ class TimmAdapter:
             load_weights(model, state, source)
             return describe_timm(model, source, notes=notes)
         if request.untrained:
-            model = timm.create_model(name, pretrained=False)
-            return describe_timm(model, source, untrained=True)
+            model, notes = _with_head(timm, name)
+            return describe_timm(model, source, untrained=True, notes=notes)
         model = _pretrained(timm, name)
-        return describe_timm(model, source, names=_names_of(model.pretrained_cfg, model.num_classes))
+        config = model.pretrained_cfg
+        _require_head(name, config, model.num_classes)
+        own = not name.startswith(_ELSEWHERE) or name.partition(":")[2].startswith("timm/")
+        names, said = names_of(config, model.num_classes, own=own)
+        return describe_timm(model, source, names=names, notes=said)
 
 
 def describe_timm(
@@ -68,25 +78,51 @@ def describe_timm(
     untrained: bool = False,
     notes: tuple[str, ...] = (),
 ) -> TrainedModel:
-    """What a model's `pretrained_cfg` settles; for modules of other libraries, nothing."""
+    """What a model's `pretrained_cfg` settles; for modules of other libraries, nothing.
+
+    Raises:
+        SourceError: where its values are none that timm could use.
+    """
+    plain = TrainedModel(module=model, name=source, class_names=names, untrained=untrained, notes=notes)
     config = getattr(model, "pretrained_cfg", None)
     if not isinstance(config, Mapping) or "input_size" not in config:
-        return TrainedModel(module=model, name=source, untrained=untrained, notes=notes)
+        return plain
+    with told_as("timm", source):
+        return _described(plain, config)
+
+
+def _described(plain: TrainedModel, config: Mapping[str, Any]) -> TrainedModel:
     from timm.data import resolve_data_config
 
     data = resolve_data_config({}, pretrained_cfg=dict(config))
-    channels, height, width = data["input_size"]
+    size = data["input_size"]
+    if len(size) != 3 or not all(isinstance(side, int) and side > 0 for side in size):
+        raise SourceError(f"The input_size {size} is none.", hint="Expected are channels, height and width.")
+    channels, height, width = size
     mean, std = (_for_channels(value, channels) for value in (data["mean"], data["std"]))
-    return TrainedModel(
-        module=model,
-        name=source,
-        class_names=names,
+    certain = len(mean) == len(std) == channels
+    notes = list(plain.notes)
+    unknown = _unknown(data)
+    if unknown:
+        notes.append(f"How pictures are cropped is not known: {unknown}.")
+    else:
+        frame_of(data)  # what cannot be carried out is said now
+    if certain and max(map(abs, (*mean, *std))) > _LARGEST_IN_UNITS:
+        notes.append(f"The mean {mean} and deviation {std} are none of pixels in 0..1, and left out.")
+        certain = False
+    return replace(
+        plain,
         input_size=(channels, height, width),
-        normalization=Normalization.from_unit(mean, std) if len(mean) == len(std) == channels else None,
-        frame_at=lambda size: frame_of({**data, "input_size": size}),
-        untrained=untrained,
-        notes=notes,
+        normalization=Normalization.from_unit(mean, std) if certain else None,
+        frame_at=None if unknown else lambda size: frame_of({**data, "input_size": size}),
+        notes=tuple(notes),
     )
+
+
+def _unknown(data: Mapping[str, Any]) -> str:
+    """The setting of a resolved data config that `frame_of` does not know, or nothing."""
+    known = {"interpolation": INTERPOLATIONS, "crop_mode": _CROP_MODES}
+    return next((f"{key} is {data[key]!r}" for key, values in known.items() if data[key] not in values), "")
 
 
 def _for_channels(values: Sequence[float], channels: int) -> tuple[float, ...]:
@@ -104,9 +140,12 @@ def frame_of(data: Mapping[str, Any]) -> Frame:
     """
     channels, height, width = data["input_size"]
     crop_pct = data["crop_pct"] or 0.875
+    if not 0 < crop_pct < math.inf:
+        raise SourceError(
+            f"The share crop_pct={crop_pct} is none.", hint="Expected is more than 0, mostly to 1."
+        )
     target = (math.floor(height / crop_pct), math.floor(width / crop_pct))
-    name = data["interpolation"]
-    interpolation: Interpolation = name if name in INTERPOLATIONS else "bilinear"
+    interpolation: Interpolation = data["interpolation"]
     order: Any = "L" if channels == 1 else "RGB"
     details: dict[str, Any] = {"interpolation": interpolation, "channel_order": order}
     size: dict[str, Any] = {"height": height, "width": width}
@@ -138,16 +177,33 @@ def _import_timm() -> Any:
 
 
 def _check_name(timm: Any, name: str) -> None:
-    if name.startswith(("hf-hub:", "hf_hub:", _LOCAL)) or timm.is_model(name.partition(".")[0]):
+    if name.startswith(_LOCAL) and not Path(name.removeprefix(_LOCAL)).is_dir():
+        raise SourceError(f"There is no folder {name.removeprefix(_LOCAL)}.", hint="Check the path.")
+    if name.startswith(_ELSEWHERE) or timm.is_model(name.partition(".")[0]):
         return
     close = difflib.get_close_matches(name, timm.list_models(), n=4, cutoff=0.5)
     hint = f"Did you mean: {', '.join(close)}?" if close else "timm.list_models() lists them all."
     raise SourceError(f"timm has no model named {name!r}.", hint=hint)
 
 
+def _require_head(name: str, config: Mapping[str, Any], classes: int) -> None:
+    """Refuse weights whose outputs are no classes.
+
+    Raises:
+        SourceError: saying what they are.
+    """
+    hint = "Give fine-tuned weights with --checkpoint FILE."
+    if not classes:
+        raise SourceError(f"{name!r} has no classifier head: timm's weights give features alone.", hint=hint)
+    if "clip" in str(config.get("architecture", "")) and not _TRAINED_ON.search(str(config.get("tag", ""))):
+        raise SourceError(
+            f"The {classes} outputs of {name!r} are CLIP's picture embedding, and no classes.", hint=hint
+        )
+
+
 def _pretrained(timm: Any, name: str) -> Any:
     try:
-        with _offline_unless_reachable():
+        with offline_unless_reachable():
             return timm.create_model(name, pretrained=True)
     except RuntimeError as error:
         if "pretrained" not in str(error).lower():
@@ -160,21 +216,13 @@ def _pretrained(timm: Any, name: str) -> Any:
         ) from error
 
 
-@contextlib.contextmanager
-def _offline_unless_reachable() -> Iterator[None]:
-    """Ask the hub once; without an answer, use the local cache at once and not after many retries."""
-    from huggingface_hub import constants, get_session
-
-    before = constants.HF_HUB_OFFLINE
-    try:
-        if not before:
-            get_session().head(constants.ENDPOINT, timeout=_CONNECT_TIMEOUT_S)
-    except Exception:  # each HTTP library behind the hub has its own errors
-        constants.HF_HUB_OFFLINE = True
-    try:
-        yield
-    finally:
-        constants.HF_HUB_OFFLINE = before
+def _with_head(timm: Any, name: str) -> tuple[Any, tuple[str, ...]]:
+    """The architecture with a head, which the models that timm has features of alone get here."""
+    model = timm.create_model(name, pretrained=False)
+    if model.num_classes:
+        return model, ()
+    model = timm.create_model(name, pretrained=False, num_classes=_HEAD_CLASSES)
+    return model, (f"timm has no head for it; one of {_HEAD_CLASSES} classes is added.",)
 
 
 def _architecture_for(timm: Any, name: str, state: Mapping[str, Any]) -> Any:
@@ -187,27 +235,26 @@ def _architecture_for(timm: Any, name: str, state: Mapping[str, Any]) -> Any:
         for part in ("bias", "weight"):
             if f"{head}.{part}" in state:
                 details["num_classes"] = len(state[f"{head}.{part}"])
-    stem = config.get("first_conv")
-    weight = state.get(f"{stem}.weight") if isinstance(stem, str) else None
-    if weight is not None and weight.ndim == 4 and weight.shape[1] != 3:
-        details["in_chans"] = weight.shape[1]
+    channels = _channels(plain, config.get("first_conv") or (), state)
+    if channels != _CHANNELS:
+        details["in_chans"] = channels
     if not details or details == {"num_classes": plain.num_classes}:
         return plain
     model = timm.create_model(name, pretrained=False, **details)
     if "in_chans" in details:
-        channels = details["in_chans"]
         config = dict(model.pretrained_cfg)
         config["input_size"] = (channels, *config["input_size"][1:])
         model.pretrained_cfg = config
     return model
 
 
-def _names_of(config: Mapping[str, Any], classes: int) -> ClassNames | None:
-    """Names for pretrained weights, where the configuration leaves no doubt which."""
-    listed = config.get("label_names")
-    if listed and len(listed) == classes:
-        with contextlib.suppress(ClassNamesError):
-            return ClassNames(tuple(map(str, listed)))
-    if classes == _IMAGENET_CLASSES and str(config.get("tag", "")).endswith("in1k"):
-        return read_class_names("imagenet-1k")
-    return None
+def _channels(plain: Any, stems: str | Sequence[str], state: Mapping[str, Any]) -> int:
+    """Of the pictures that the weights were made for, whose first layer has as many times more inputs."""
+    own = plain.state_dict()
+    for stem in (stems,) if isinstance(stems, str) else stems:
+        key = f"{stem}.weight"
+        if key in own and key in state and state[key].ndim == own[key].ndim > 1:
+            found, usual = int(state[key].shape[1]), int(own[key].shape[1])
+            if found != usual and (_CHANNELS * found) % usual == 0:
+                return _CHANNELS * found // usual
+    return _CHANNELS

@@ -12,9 +12,9 @@ from typing import Any
 from edgeworthy.contract import Normalization
 from edgeworthy.errors import MissingExtraError, OptionError, SourceError
 from edgeworthy.frames import INTERPOLATIONS, Frame
-from edgeworthy.labels import ClassNames, repeated
 from edgeworthy.sources.base import INSTEAD, InputSize, SourceRequest, TrainedModel, told_as
 from edgeworthy.sources.checkpoint import load_weights, read_checkpoint
+from edgeworthy.sources.names import mended
 from edgeworthy.sources.torchvision_shim import mend_torchvision
 
 PREFIX = "torchvision:"
@@ -76,7 +76,7 @@ def _described(
     """The model, with the preprocessing that torchvision's own weights were trained with."""
     preset = weights.transforms()
     crop = preset.crop_size[0]
-    class_names, said = _class_names(weights) if names else (None, ())
+    class_names, said = mended(list(map(str, weights.meta["categories"]))) if names else (None, ())
     if not names and not untrained:
         said = (f"Size and normalisation are those of torchvision's own weights ({weights.name}).",)
     return TrainedModel(
@@ -107,13 +107,6 @@ def frame_of(preset: Any, size: InputSize) -> Frame:
         resize_rule="shorter-truncate",
         interpolation=name if name in INTERPOLATIONS else "bilinear",
     )
-
-
-def _class_names(weights: Any) -> tuple[ClassNames, tuple[str, ...]]:
-    listed = [str(name) for name in weights.meta["categories"]]
-    twice = repeated(listed)
-    notes = (f"Repeated class names are told apart: {', '.join(twice)}.",) if twice else ()
-    return ClassNames.repaired(listed), notes
 
 
 def _import_models() -> Any:

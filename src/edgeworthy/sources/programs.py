@@ -1,0 +1,344 @@
+"""Programs in files, as modules that can be asked and traced: TorchScript archives and torch.export's."""
+
+from __future__ import annotations
+
+import copy
+import io
+import json
+import math
+import re
+import sys
+import warnings
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgeworthy.contract import MAX_FILE_BYTES
+from edgeworthy.errors import SourceError, UnexportableError, UntrustedPickleError, first_line
+from edgeworthy.sandbox import Sandbox
+from edgeworthy.sources.base import InputSize
+
+if TYPE_CHECKING:
+    from torch import nn
+
+_PROBE = "edgeworthy.sources.programs:probe_script"
+
+_TRUST = "If you made the file yourself, or trust who did, add --trust-pickle."
+_ONE_PICTURE = "expected one picture [1, C, H, W]"
+_BACK = "Give the PyTorch model that it was made from."
+
+_FILES = re.compile(rb"\b(save|from_file)\b")  # aten::save and aten::from_file, which write and map files
+_STORAGE = re.compile(r"[^/]+/(data|constants)/\d+")
+_LOOKS_AT_VALUES = {"prim::If", "prim::Loop", "aten::Bool", "aten::Int", "aten::Float", "aten::item"}
+
+_OPERATORS = re.compile(
+    r"torch\.ops\.(aten|prims|torchvision)\.(?!from_file|save)\w+\.\w+"
+    r"|torch\.ops\.higher_order\.(wrap_with_set_grad_enabled|wrap_with_autocast|cond)"
+    r"|torch\.sym_\w+|math\.\w+"
+    r"|_operator\.(add|sub|mul|floordiv|truediv|mod|neg|pow|getitem|eq|ne|lt|le|gt|ge|and_|or_)"
+)
+_EXPRESSION = re.compile(
+    r"(?!.*\*\*)(Symbol|Integer|Add|Mul|Mod|FloorDiv|PythonMod|CleanDiv|Max|Min|positive|integer|nonnegative"
+    r"|evaluate|True|False|'[su]\d+'|\d|[-+*/(),= ]){1,500}"
+)
+_TENSORS = ("weight_", "tensor_")  # beginnings of the names of records that hold numbers alone
+_CONTAINERS = {None, "builtins.tuple", "builtins.list", "builtins.dict", "collections.OrderedDict"}
+
+
+def load_script(path: Path) -> nn.Module:
+    """A TorchScript archive as a module with its weights as buffers, on the CPU.
+
+    Raises:
+        UntrustedPickleError: where its code reads or writes files.
+        SourceError: where it cannot be loaded, or crashes the process that tries.
+    """
+    with Sandbox() as sandbox:  # its parser overflows the stack on deeply nested code
+        outcome = sandbox.call(_PROBE, str(path))
+    if not outcome.done:
+        raise _unloadable("TorchScript archive", path, outcome.message.removeprefix("SourceError: "))
+    if not outcome.value:
+        raise UntrustedPickleError(
+            f"The code in {path.name!r} may read or write files (save, from_file).", hint=_BACK
+        )
+    try:
+        return _lowered(path)
+    except Exception as error:
+        raise _unloadable("TorchScript archive", path, first_line(error)) from error
+
+
+def probe_script(path: str) -> bool:
+    """Load a TorchScript archive in the child process; False, and it is not loaded, where it may touch files.
+
+    The child is kept from torch otherwise: here it is let in.
+    """
+    for name in ("torch", "sympy"):
+        if name in sys.modules and sys.modules[name] is None:
+            del sys.modules[name]
+    if any(_FILES.search(content) for name, content in _records(path, ".py")):
+        return False
+    _lowered(Path(path))
+    return True
+
+
+def load_program(path: Path, *, trust: bool) -> tuple[nn.Module, InputSize | None]:
+    """A torch.export program as a module, and the size of the picture that it takes where that is fixed.
+
+    Raises:
+        UntrustedPickleError: where loading could run code, and `trust` is not given.
+        SourceError: where it cannot be loaded, or takes something else than one picture.
+    """
+    import torch
+
+    try:
+        reason = "" if trust else _what_runs(path)
+    except Exception as error:  # what is cut off or made up raises anything
+        raise _unloadable("torch.export program", path, first_line(error)) from error
+    if reason:
+        raise UntrustedPickleError(
+            f"{path.name!r} cannot be loaded without letting it run code: it has {reason}.", hint=_TRUST
+        )
+    try:
+        with path.open("rb") as stream:  # the name of a path must end in .pt2
+            program = torch.export.load(stream)
+        size = _picture_size(program, path)
+        return _program_module(program), size
+    except SourceError:
+        raise
+    except Exception as error:
+        raise _unloadable("torch.export program", path, first_line(error)) from error
+
+
+def _unloadable(what: str, path: Path, reason: str) -> SourceError:
+    if "CUDA" in reason or "cuda" in reason:
+        hint = "It was made for a GPU: save it again from the CPU."
+    elif "'value' is undefined" in reason or "mkldnn" in reason:
+        hint = "Was it optimised for inference on one machine? Save it before that."
+    elif _ONE_PICTURE in reason:
+        hint = "Save a module that takes the picture alone."
+    else:
+        hint = f"Is it cut off, or made by a newer torch? {_BACK}"
+    return SourceError(f"{path.name!r} cannot be loaded as a {what}: {reason[:300]}", hint=hint)
+
+
+def _lowered(path: Path) -> nn.Module:
+    """The archive's forward as one function of the picture and the weights.
+
+    A ScriptModule cannot be traced from outside, and a frozen one hides its weights. The steps are those
+    of `torch.onnx.utils._create_jit_graph`.
+    """
+    import torch
+
+    script = torch.jit.load(str(path), map_location="cpu").eval()
+    _check_storages(script, path)
+    core: Any = torch._C
+    frozen = core._freeze_module(script._c, preserveParameters=True)
+    graph, weights = core._jit_pass_lower_graph(frozen._get_method("forward").graph, frozen)
+    pictures = len(list(graph.inputs())) - len(weights)
+    if pictures != 1:
+        raise SourceError(f"it takes {pictures} inputs, {_ONE_PICTURE}")
+    weights = [*weights, *_constants_as_inputs(graph)]
+    function = core._create_function_from_graph("forward", graph)
+    kinds = {node.kind() for kind in _LOOKS_AT_VALUES for node in graph.findAllNodes(kind, recurse=True)}
+    return _script_module(function, weights, looks_at_values=bool(kinds))
+
+
+def _check_storages(script: Any, path: Path) -> None:
+    """Refuse weights that take more bytes than the archive has, which torch would read from elsewhere.
+
+    Raises:
+        SourceError: where they do.
+    """
+    graph = script.inlined_graph  # its nodes live as long as it does
+    constants = [node.t("value") for node in _tensor_constants(graph)]
+    claimed = {
+        tensor.data_ptr() - tensor.storage_offset() * tensor.element_size(): tensor.untyped_storage().nbytes()
+        for tensor in (*script.state_dict().values(), *constants)
+    }
+    with zipfile.ZipFile(path) as archive:
+        there = sum(e.file_size for e in archive.infolist() if _STORAGE.fullmatch(e.filename))
+    if claimed.get(0) or sum(claimed.values()) > there:
+        raise SourceError("its weights are cut off")
+
+
+def _tensor_constants(graph: Any) -> list[Any]:
+    nodes = graph.findAllNodes("prim::Constant", recurse=True)
+    return [node for node in nodes if node.hasAttribute("value") and node.kindOf("value") == "t"]
+
+
+def _constants_as_inputs(graph: Any) -> Iterator[Any]:
+    """Weights that freezing has put into the graph, taken out again."""
+    for node in _tensor_constants(graph):
+        value = node.t("value")
+        if value.is_floating_point() and value.ndim:
+            port = graph.addInput()
+            port.setType(node.output().type())
+            node.output().replaceAllUsesWith(port)
+            node.destroy()
+            yield value
+
+
+def _script_module(function: Any, weights: list[Any], *, looks_at_values: bool) -> nn.Module:
+    import torch
+    from torch import nn
+
+    class Script(nn.Module):
+        """Calls the function with the weights; deep copies share it."""
+
+        def __init__(self, weights: list[Any]) -> None:
+            super().__init__()
+            for place, weight in enumerate(weights):
+                self.register_buffer(f"weight_{place}", weight.detach())
+
+        def __deepcopy__(self, memo: dict[int, Any]) -> Script:
+            return Script([copy.deepcopy(weight, memo) for weight in self.buffers()])
+
+        def forward(self, image: Any) -> Any:
+            if torch.compiler.is_compiling():
+                raise UnexportableError(
+                    "a TorchScript archive is a finished program, and the dynamo exporter reads Python alone."
+                )
+            if looks_at_values:  # what happens inside gives the tracer no reason to warn
+                warnings.warn("Converting a tensor to a Python value", stacklevel=2)
+            return function(image, *self.buffers())
+
+    return Script(weights)
+
+
+def _program_module(program: Any) -> nn.Module:
+    from torch import nn
+
+    class Program(nn.Module):
+        """The program, whose own eval() and train() raise: what it does is settled."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.program = program.module()
+
+        def train(self, mode: bool = True) -> Program:
+            self.training = mode
+            return self
+
+        def forward(self, image: Any) -> Any:
+            return self.program(image)
+
+    return Program()
+
+
+def _picture_size(program: Any, path: Path) -> InputSize | None:
+    """From the shape of the program's one input; None where height or width are free."""
+    import torch
+
+    named = set(program.graph_signature.user_inputs)
+    inputs = [
+        node.meta["val"] for node in program.graph.nodes if node.op == "placeholder" and node.name in named
+    ]
+    if len(named) != 1 or len(inputs) != 1 or not isinstance(inputs[0], torch.Tensor):
+        raise SourceError(
+            f"The program in {path.name!r} takes {len(program.graph_signature.user_inputs)} inputs, "
+            f"{_ONE_PICTURE}.",
+            hint="Export a module that takes the picture alone.",
+        )
+    shape = [side if isinstance(side, int) else None for side in inputs[0].shape]
+    if len(shape) != 4 or inputs[0].dtype != torch.float32:
+        raise SourceError(
+            f"The program in {path.name!r} takes {str(inputs[0].dtype).removeprefix('torch.')} "
+            f"{['any' if side is None else side for side in shape]}, expected float32 [1, C, H, W].",
+            hint="Export a module that takes one picture.",
+        )
+    if shape[0] not in {1, None}:
+        raise SourceError(
+            f"The program in {path.name!r} was exported for {shape[0]} pictures at a time.",
+            hint="Export it with one picture, or with a dynamic batch.",
+        )
+    channels, height, width = shape[1:]
+    return None if channels is None or height is None or width is None else (channels, height, width)
+
+
+def _what_runs(path: Path) -> str:
+    """What in an archive of torch.export could run code when it is loaded; "" where nothing could.
+
+    `torch.export.load` unpickles what does not load as weights alone, evaluates expressions as Python,
+    compiles guards and looks operators up by name. Records are read as it reads them.
+    """
+    import torch
+
+    for name, content in _records(str(path), ".pt"):
+        try:
+            if content:
+                torch.load(io.BytesIO(content), weights_only=True)
+        except Exception:
+            return f"a pickle of more than weights ({name!r})"
+    records = _records(str(path), ".json")
+    return next((reason for _, content in records for reason in _suspects(json.loads(content))), "")
+
+
+def _records(path: str, suffix: str) -> Iterator[tuple[str, bytes]]:
+    """Those of an archive that end so, as torch itself reads them: it takes no notice of case.
+
+    Raises:
+        SourceError: where two have one name, so that it is open which of them torch would take.
+    """
+    import torch
+
+    reader: Any = torch._C.PyTorchFileReader(path)
+    names = reader.get_all_records()
+    if any(name.startswith("data/aotinductor") for name in names):
+        raise SourceError("it holds code that is compiled for one machine")
+    if len({name.casefold() for name in names}) != len(names):
+        raise SourceError("two of its records have one name")
+    for name in names:
+        if name.casefold().endswith(suffix):
+            yield name, reader.get_record(name)
+
+
+def _suspects(content: Any) -> Iterator[str]:
+    """What is out of the ordinary in a program's JSON."""
+    if isinstance(content, list):
+        for entry in content:
+            yield from _suspects(entry)
+    if not isinstance(content, Mapping):
+        return
+    yield from _suspect_entries(content)
+    for entry in content.values():
+        yield from _suspects(entry)
+
+
+def _suspect_entries(content: Mapping[str, Any]) -> Iterator[str]:
+    record = content.get("path_name")
+    if record is not None and (content.get("use_pickle") or not str(record).startswith(_TENSORS)):
+        yield f"a pickled object ({str(record)[:80]!r})"
+    if record is not None and _elements(content.get("tensor_meta")) > MAX_FILE_BYTES:
+        yield f"a tensor that no file holds ({str(record)[:80]!r})"
+    if "target" in content and not _OPERATORS.fullmatch(str(content["target"])):
+        yield f"the operator {str(content['target'])[:80]!r}"
+    if "expr_str" in content and not _EXPRESSION.fullmatch(str(content["expr_str"])):
+        yield f"the expression {str(content['expr_str'])[:80]!r}"
+    if content.get("guards_code"):
+        yield "guards, which are Python code"
+    if content.get("treespec_namedtuple_fields"):
+        yield "named tuples"
+    for key in ("in_spec", "out_spec"):
+        if isinstance(content.get(key), str) and not _plain_tree(json.loads(content[key])):
+            yield f"a container of its own ({key})"
+
+
+def _elements(meta: Any) -> float:
+    sizes = meta.get("sizes", ()) if isinstance(meta, Mapping) else ()
+    counts = [size.get("as_int", 0) if isinstance(size, Mapping) else 0 for size in sizes]
+    return math.prod(count for count in counts if isinstance(count, int))
+
+
+def _plain_tree(content: Any) -> bool:
+    """Whether a description of nested containers names none but the plain ones, with plain keys."""
+    if isinstance(content, list):
+        return all(_plain_tree(entry) for entry in content)
+    if not isinstance(content, Mapping):
+        return isinstance(content, int)  # the version
+    context = content.get("context")
+    keys = json.loads(context) if isinstance(context, str) else context
+    return (
+        content.get("type") in _CONTAINERS
+        and (keys is None or (isinstance(keys, list) and all(isinstance(key, str) for key in keys)))
+        and _plain_tree(content.get("children_spec", []))
+    )
