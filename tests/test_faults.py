@@ -22,6 +22,19 @@ from tests.factory import IMAGENET
 from tests.models import NAMES, OPTIONS, SIZE, Probabilities, Tiny
 
 CLASSES = [f"class {i}" for i in range(1000)]
+FIRST = {"exporter": "torchscript"}  # the one that the fault is planted in; the other would mend it
+SAMPLE = (
+    "timm:test_nfnet",
+    "timm:test_mambaout",
+    "timm:test_coatnet",
+    "timm:test_vit_relpos",
+    "timm:test_byobnet",
+    "timm:edgenext_xx_small",
+    "timm:mobilevit_xxs",
+    "timm:mobilenetv3_small_050",
+    "torchvision:shufflenet_v2_x0_5",
+    "torchvision:squeezenet1_1",
+)
 
 
 @pytest.fixture
@@ -89,6 +102,14 @@ def last_branch_dropped(classifier):
     return scales
 
 
+def one_channel_louder(classifier):
+    """One output of the layer in the middle is 5 % larger."""
+    layers = [part for part in classifier.modules() if isinstance(part, nn.Conv2d | nn.Linear)]
+    middle = layers[len(layers) // 2]
+    middle.weight[middle.weight.flatten(1).norm(dim=1).argmax()] *= 1.05
+    return True
+
+
 def mean_and_std_swapped(classifier):
     classifier.mean, classifier.std = classifier.std, classifier.mean
     return True
@@ -109,14 +130,21 @@ def mean_and_std_swapped(classifier):
 def test_a_planted_fault_is_caught_in_an_untrained_model(tmp_path, plant, source, change, options):
     plant(change)
     with pytest.raises(ParityError, match="on the probe"):
-        edgeworthy.export(source, tmp_path / "m.onnx", untrained=True, classes=CLASSES, **options)
+        edgeworthy.export(source, tmp_path / "m.onnx", untrained=True, classes=CLASSES, **FIRST, **options)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("source", SAMPLE)
+def test_a_channel_that_is_a_twentieth_too_loud_is_caught_in_any_family(tmp_path, plant, source):
+    plant(one_channel_louder)
+    with pytest.raises(ParityError, match="on the probe"):
+        edgeworthy.export(source, tmp_path / "m.onnx", untrained=True, classes=CLASSES, **FIRST)
 
 
 def test_a_planted_fault_is_caught_in_a_module(tmp_path, plant):
     plant(gelu_by_tanh)
     with pytest.raises(ParityError):
-        edgeworthy.export(Tiny(), tmp_path / "m.onnx", **OPTIONS)
+        edgeworthy.export(Tiny(), tmp_path / "m.onnx", **FIRST, **OPTIONS)
 
 
 def test_sound_untrained_models_pass_and_their_predictions_move(tmp_path):
@@ -181,3 +209,33 @@ def test_making_sensitive_repeats(tmp_path):
         untrained.make_sensitive(model, (3, 20, 28))
     for one, other in zip(first.state_dict().values(), second.state_dict().values(), strict=True):
         assert torch.equal(one, other)
+
+
+class Silent(nn.Module):
+    """Deep, without skips, and with initial weights in which the signal dies, as some libraries draw them."""
+
+    def __init__(self, classes=4):
+        super().__init__()
+        torch.manual_seed(2)
+        self.layers = nn.Sequential(*[nn.Conv2d(8 if i else 3, 8, 3, padding=1) for i in range(8)])
+        self.gain = nn.Parameter(torch.zeros(8, 1, 1))
+        self.head = nn.Linear(8, classes)
+        for part in self.modules():
+            if isinstance(part, nn.Conv2d | nn.Linear):
+                nn.init.normal_(part.weight, std=0.002)
+                nn.init.zeros_(part.bias)
+
+    def forward(self, image):
+        return self.head((self.layers(image).relu() * self.gain).mean((2, 3)))
+
+
+def test_a_signal_that_dies_on_its_way_is_kept_alive():
+    model = Silent().eval()
+    pictures = torch.randn(8, 3, 20, 28, generator=torch.Generator().manual_seed(1))
+    pictures *= torch.linspace(0.2, 3, 8).reshape(-1, 1, 1, 1)
+    with torch.no_grad():
+        assert model(pictures).std(dim=0).max() < 1e-6
+        untrained.make_sensitive(model, (3, 20, 28))
+        moved = model(pictures).softmax(dim=1)
+    assert (moved.amax(0) - moved.amin(0)).max() > 0.1
+    assert not any(module._forward_hooks for module in model.modules())
