@@ -26,6 +26,7 @@ lint: $(READY)
 	$(BIN)/lint-imports
 	$(BIN)/python scripts/make_docs.py --check
 	$(BIN)/python scripts/make_imagenet_names.py --check
+	$(BIN)/python benchmarks/coverage.py table --check
 
 docs: $(READY)
 	$(BIN)/python scripts/make_docs.py
