@@ -356,12 +356,13 @@ _INTRODUCTION = f"""# Which classifiers are delivered
 
 Made by `benchmarks/coverage.py table` from the rows of `benchmarks/coverage.parquet`, one a trial.
 
-Every architecture is exported in a process of its own by `edgeworthy export … --untrained`, at opset
-{DEFAULT_OPSET} unless it says otherwise, within limits of time and memory. The weights are random, and made
-telling first: a file counts as delivered only where the rules pass, the predictions of ONNX Runtime equal the
-model's by the yardstick of `export`, and the proof is conclusive. Models of more than 2 GiB of weights are
-refused by design and not counted. timm's and torchvision's architectures have their real sizes; Transformers'
-are small configurations of each model type (`benchmarks/small_configs.py`).
+Every architecture in these tables is exported in a process of its own by `edgeworthy export …
+--untrained`, at opset {DEFAULT_OPSET} unless it says otherwise, within limits of time and memory; what
+is not listed has not been tried. The weights are random, and made telling first: a file counts as
+delivered only where the rules pass, the predictions of ONNX Runtime equal the model's by the yardstick
+of `export`, and the proof is conclusive. Models of more than 2 GiB of weights are refused by design and
+not counted. timm's and torchvision's architectures have their real sizes; Transformers' are small
+configurations of each model type (`benchmarks/small_configs.py`).
 
 *Difference* is the largest between the model's and the file's probabilities over 18 probes; *memory* the peak
 of the process tree, and in brackets the part of 0.7 GB + 5x the float32 weights that it takes. Seconds are of

@@ -238,8 +238,8 @@ class Conversion:
                 )
         if parity.yardstick is not None and parity.tolerance == ROUGHEST:
             raise ParityError(
-                f"The model is too rough to be proven: {where}, and its own float32 is off by "
-                f"{parity.yardstick:.2g} from its float64.",
+                f"The model is too rough to be proven: {where}, and rounding alone moves its own by "
+                f"{parity.yardstick:.2g}.",
                 hint="Does it draw random numbers, or compare values that differ by rounding alone?",
             )
         raise ParityError(

@@ -28,6 +28,7 @@ _DYNAMO_OPSET = 18  # the oldest that its library of operators has
 _OPERATOR = re.compile(
     r"(?P<full>(?:aten|prim|torchvision|quantized)::\w+)|op='(?P<overload>[\w.]+)'|operator (?P<name>\w+),"
 )
+_PLEA = " Please feel free"  # to contribute: the end of what torch says
 _NEEDS_OPSET = re.compile(r"added in version (\d+)")
 _BECAME_PYTHON = re.compile(r"Converting a tensor to a (Python|NumPy)|Iterating over a tensor|as a constant")
 
@@ -186,6 +187,6 @@ def _unexportable(error: Exception, opset: int) -> UnexportableError:
         )
     name = f"The operator {operator}" if operator else "Something in the model"
     return UnexportableError(
-        f"{name} cannot be written as opset {opset}: {first_line(error)}",
+        f"{name} cannot be written as opset {opset}: {first_line(error).partition(_PLEA)[0]}",
         hint="Replace it in the model, or try a higher --opset.",
     )

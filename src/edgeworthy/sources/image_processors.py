@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
 
-import numpy as np
-
 from edgeworthy.contract import Normalization
 from edgeworthy.errors import EdgeworthyError, first_line
 from edgeworthy.frames import INTERPOLATIONS, Frame, Interpolation, ResizeRule
-from edgeworthy.images import Pixels, frame_picture
 from edgeworthy.silence import quiet
 from edgeworthy.sources.base import InputSize
+from edgeworthy.sources.processor_trials import UnlikeError, try_frame, try_normalization
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
+    pass
 
 BESIDE = (
     "Where a resized side exceeds the crop by an odd number of pixels, the file's centre crop may lie one "
@@ -41,10 +39,7 @@ _NO_PICTURES = {
     "ImageGPTImageProcessor": "colour tokens",
     "Siglip2ImageProcessor": "patches whose number depends on the picture",
 }
-_LEVELS = 2.01  # torchvision resizes tensors with coarser weights than Pillow; most processors run on Pillow
 _MAX_PX = 2**24
-_SOLID = (30, 110, 220)  # a colour that tells the channels apart
-_SOLID_PX = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,10 +93,6 @@ class _Geometry:
         return any((side - crop) % 4 == 3 for side, crop in zip(self.resize, self.crop, strict=True))
 
 
-class _UnlikeError(Exception):
-    """What a Frame cannot say, in words that go on after "the image processor's framing: "."""
-
-
 def pipeline_of(source: str | Path, *, channels: int = 3) -> Pipeline:
     """What the image processor saved in a folder does to an upright 8-bit picture.
 
@@ -121,7 +112,7 @@ def pipeline_of(source: str | Path, *, channels: int = 3) -> Pipeline:
             return _pipeline(processor, channels)
     except EdgeworthyError as error:
         return _without(error.message)
-    except _UnlikeError as error:
+    except UnlikeError as error:
         return _without(str(error))
     except Exception as error:  # a library's answer to settings that anybody wrote
         return _without(f"{type(error).__name__}: {first_line(error)}")
@@ -138,13 +129,13 @@ def _processor(source: str) -> Any:
 
     settings = get_image_processor_config(source, local_files_only=True)
     if settings.get("auto_map"):
-        raise _UnlikeError("it asks for code of its own, which never runs.")
+        raise UnlikeError("it asks for code of its own, which never runs.")
     if not settings and not _is_timm(Path(source)):
-        raise _UnlikeError("its settings are not there.")
+        raise UnlikeError("its settings are not there.")
     for key in ("image_processor_type", "feature_extractor_type"):
         named = settings.get(key)
         if named is not None and not (isinstance(named, str) and _KIND.fullmatch(named)):
-            raise _UnlikeError(f"{key} is {str(named)[:60]!r}.")
+            raise UnlikeError(f"{key} is {str(named)[:60]!r}.")
     return AutoImageProcessor.from_pretrained(
         source, local_files_only=True, trust_remote_code=False, backend="pil"
     )
@@ -163,24 +154,24 @@ def _kind(processor: Any) -> str:
 def _pipeline(processor: Any, channels: int) -> Pipeline:
     kind = _kind(processor)
     if kind in _NO_PICTURES:
-        raise _UnlikeError(f"{kind} makes {_NO_PICTURES[kind]}.")
+        raise UnlikeError(f"{kind} makes {_NO_PICTURES[kind]}.")
     found = Pipeline(flips_channels=_flips(processor, kind))
     geometry: _Geometry | None = None
     try:
         geometry = _geometry(processor, kind, channels)
         size: InputSize | None = (channels, *geometry.crop)
-    except (_UnlikeError, EdgeworthyError) as error:
+    except (UnlikeError, EdgeworthyError) as error:
         size = _size_of(processor, kind, channels)
         found = _noted(found, f"Framing is not taken from {kind}: {error}")
     found = replace(found, input_size=size)
     try:
         normalization = _normalization(processor, kind, channels)
         if geometry is not None:
-            _try_normalization(processor, normalization, channels, flips=found.flips_channels)
+            try_normalization(processor, normalization, channels, flips=found.flips_channels)
         elif not _KNOWN.fullmatch(kind):
-            raise _UnlikeError("it cannot be tried without a framing.")
+            raise UnlikeError("it cannot be tried without a framing.")
         found = replace(found, normalization=normalization)
-    except (_UnlikeError, EdgeworthyError) as error:
+    except (UnlikeError, EdgeworthyError) as error:
         return _noted(found, f"Normalisation is not taken from {kind}: {error}")
     if geometry is None:
         return found
@@ -195,8 +186,10 @@ def _framed(
     found: Pipeline, processor: Any, kind: str, geometry: _Geometry, normalization: Normalization
 ) -> Pipeline:
     try:
-        _try_frame(processor, geometry, normalization, flips=found.flips_channels)
-    except (_UnlikeError, EdgeworthyError) as error:
+        frame = geometry.frame_at((len(normalization.mean), *geometry.crop))
+        beside = 1 if geometry.may_lie_beside else 0
+        try_frame(processor, frame, normalization, flips=found.flips_channels, beside=beside)
+    except (UnlikeError, EdgeworthyError) as error:
         return _noted(found, f"Framing is not taken from {kind}: {error}")
     framed = replace(found, frame_at=geometry.frame_at)
     return _noted(framed, BESIDE) if geometry.may_lie_beside else framed
@@ -204,16 +197,6 @@ def _framed(
 
 def _flips(processor: Any, kind: str) -> bool:
     return kind == "PPLCNetImageProcessor" or bool(getattr(processor, "do_flip_channel_order", False))
-
-
-def _try_normalization(processor: Any, normalization: Normalization, channels: int, *, flips: bool) -> None:
-    colour = _SOLID[:channels]
-    values = _processed(processor, _picture(np.full((_SOLID_PX, _SOLID_PX, channels), colour, np.uint8)))
-    if flips:
-        values = values[::-1]
-    centre = values[:, values.shape[1] // 2, values.shape[2] // 2]
-    if centre.shape != (channels,) or not np.allclose(_levels(centre, normalization), colour, atol=0.01):
-        raise _UnlikeError("its mean, std and scale do not explain what it gives.")
 
 
 def _normalization(processor: Any, kind: str, channels: int) -> Normalization:
@@ -230,7 +213,7 @@ def _normalization(processor: Any, kind: str, channels: int) -> Normalization:
         once_more = _per_channel(processor, "image_std", channels)
         std = [one * other for one, other in zip(std, once_more, strict=True)]
     if not factor > 0:
-        raise _UnlikeError(f"rescale_factor is {factor}.")
+        raise UnlikeError(f"rescale_factor is {factor}.")
     return Normalization(
         mean=tuple((value + offset) / factor for value in mean), std=tuple(value / factor for value in std)
     )
@@ -243,7 +226,7 @@ def _is_on(processor: Any, name: str) -> bool:
 def _number(processor: Any, name: str) -> float:
     value = getattr(processor, name, None)
     if not _is_number(value):
-        raise _UnlikeError(f"{name} is {str(value)[:60]!r}, expected a number.")
+        raise UnlikeError(f"{name} is {str(value)[:60]!r}, expected a number.")
     return float(value)
 
 
@@ -259,32 +242,32 @@ def _per_channel(processor: Any, name: str, channels: int) -> list[float]:
         or len(listed) != channels
         or not all(_is_number(value) for value in listed)
     ):
-        raise _UnlikeError(f"{name} is {str(values)[:60]!r}, expected {channels} numbers.")
+        raise UnlikeError(f"{name} is {str(values)[:60]!r}, expected {channels} numbers.")
     return [float(value) for value in listed]
 
 
 def _geometry(processor: Any, kind: str, channels: int) -> _Geometry:
     if kind in _UNLIKE:
-        raise _UnlikeError(f"{_UNLIKE[kind]}.")
+        raise UnlikeError(f"{_UNLIKE[kind]}.")
     if not _is_on(processor, "do_resize"):
-        raise _UnlikeError("it does not resize.")
+        raise UnlikeError("it does not resize.")
     if _pads(processor):
-        raise _UnlikeError("it pads to a size, or to multiples of a number.")
+        raise UnlikeError("it pads to a size, or to multiples of a number.")
     resize, rule, crop = _target(processor, kind)
     if crop is None and isinstance(resize, int):
-        raise _UnlikeError("it keeps each picture's ratio, and the file's input has one size.")
+        raise UnlikeError("it keeps each picture's ratio, and the file's input has one size.")
     details = {
         "interpolation": _interpolation(processor),
         "channel_order": "L" if channels == 1 else "RGB",
     }
     own = resize if crop is None and not isinstance(resize, int) else crop
     if own is None:
-        raise _UnlikeError("it does not say its size.")
+        raise UnlikeError("it does not say its size.")
     geometry = _Geometry(resize=resize, rule=rule, crop=own, details=details)
     frame = geometry.frame_at((channels, *own))  # which refuses sides beyond its bounds
     sides = frame.resize if isinstance(frame.resize, tuple) else (frame.resize, frame.resize)
     if max(math.prod(sides), math.prod(own)) > _MAX_PX:
-        raise _UnlikeError(f"it resizes to {'x'.join(map(str, sides))} px, more than is tried.")
+        raise UnlikeError(f"it resizes to {'x'.join(map(str, sides))} px, more than is tried.")
     return geometry
 
 
@@ -318,7 +301,7 @@ def _scaled(size: Mapping[str, int], crop_pct: float = 1.0) -> tuple[int | tuple
         return int(size["shortest_edge"] / crop_pct), "shorter-truncate"
     pair = _pair(size)
     if pair is None:
-        raise _UnlikeError(f"its size is {dict(size)}.")
+        raise UnlikeError(f"its size is {dict(size)}.")
     if crop_pct != 1.0 and pair[0] == pair[1]:
         return int(pair[0] / crop_pct), "shorter-truncate"
     return (int(pair[0] / crop_pct), int(pair[1] / crop_pct)), "exact"
@@ -328,7 +311,7 @@ def _sides(processor: Any, name: str) -> dict[str, int]:
     value = getattr(processor, name, None)
     sides = {} if value is None else {key: side for key, side in dict(value).items() if side is not None}
     if not all(isinstance(side, int) and not isinstance(side, bool) and side > 0 for side in sides.values()):
-        raise _UnlikeError(f"{name} is {str(sides)[:80]}, expected pixels.")
+        raise UnlikeError(f"{name} is {str(sides)[:80]}, expected pixels.")
     return sides
 
 
@@ -346,7 +329,7 @@ def _size_of(processor: Any, kind: str, channels: int) -> InputSize | None:
             size = crop or _pair(_sides(processor, "size"))
         else:
             size = _pair(_sides(processor, "size"))
-    except _UnlikeError:
+    except UnlikeError:
         return None
     return None if size is None else (channels, *size)
 
@@ -362,62 +345,8 @@ def _interpolation(processor: Any) -> Interpolation:
     if name is None:
         return "bilinear"
     if name not in INTERPOLATIONS:
-        raise _UnlikeError(f"resample is {str(value)[:60]!r}.")
+        raise UnlikeError(f"resample is {str(value)[:60]!r}.")
     return name
-
-
-def _try_frame(processor: Any, geometry: _Geometry, normalization: Normalization, *, flips: bool) -> None:
-    frame = geometry.frame_at((len(normalization.mean), *geometry.crop))
-    for image in _made_up(frame):
-        values = _processed(processor, image)
-        ours = frame_picture(image, frame).transpose(2, 0, 1).astype(np.float64)
-        theirs = _levels(values[::-1] if flips else values, normalization)
-        if ours.shape != theirs.shape:
-            wide, high = image.size
-            raise _UnlikeError(f"of {high}x{wide} px it makes {'x'.join(map(str, theirs.shape))}.")
-        difference = _difference(ours, theirs, 1 if geometry.may_lie_beside else 0)
-        if not difference <= _LEVELS:
-            raise _UnlikeError(f"its pixels differ from what its settings say by {difference:.3g} of 255.")
-
-
-def _difference(ours: Any, theirs: Any, beside: int) -> float:
-    """The largest of all pixels [C, H, W], where theirs may lie so many pixels to the left and above."""
-    _, height, width = ours.shape
-    shifts = [(down, right) for down in range(beside + 1) for right in range(beside + 1)]
-    return min(
-        float(np.abs(ours[:, : height - down, : width - right] - theirs[:, down:, right:]).max())
-        for down, right in shifts
-    )
-
-
-def _made_up(frame: Frame) -> Iterator[Image]:
-    """Noise on a slope, wide and high, twice as large as the target and a little more."""
-    sides = frame.resize if isinstance(frame.resize, tuple) else (frame.resize, frame.resize)
-    for high, wide in ((2.0, 2.7), (2.7, 2.0)):
-        height, width = round(sides[0] * high), round(sides[1] * wide)
-        noise = np.random.default_rng(height).integers(0, 128, (height, width, frame.channels))
-        slope = np.linspace(0, 127, height)[:, None, None] * np.linspace(0, 1, width)[None, :, None]
-        yield _picture((noise + slope).astype(np.uint8))
-
-
-def _picture(pixels: Pixels) -> Image:
-    from PIL.Image import fromarray
-
-    return fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
-
-
-def _processed(processor: Any, image: Image) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """[C, H, W] as the processor gives it."""
-    values = processor(images=image, return_tensors="np")["pixel_values"][0]
-    return np.asarray(values, dtype=np.float64)
-
-
-def _levels(values: Any, normalization: Normalization) -> Any:
-    """Normalised values [C, ...] back on the 0..255 scale."""
-    shape = (-1,) + (1,) * (values.ndim - 1)
-    if len(values) != len(normalization.std):
-        return values
-    return values * np.reshape(normalization.std, shape) + np.reshape(normalization.mean, shape)
 
 
 def _timm_pipeline(data: Mapping[str, Any], channels: int) -> Pipeline:
@@ -427,7 +356,7 @@ def _timm_pipeline(data: Mapping[str, Any], channels: int) -> Pipeline:
     size: InputSize = (channels, *data["input_size"][1:])
     mean, std = data["mean"], data["std"]
     if len(mean) != channels or len(std) != channels:
-        raise _UnlikeError(f"its mean {mean} and std {std} are not for {channels} channels.")
+        raise UnlikeError(f"its mean {mean} and std {std} are not for {channels} channels.")
     return Pipeline(
         input_size=size,
         normalization=Normalization.from_unit(mean, std),

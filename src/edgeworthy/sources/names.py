@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from edgeworthy.labels import ClassNames, name_defect, repeated
 
@@ -14,12 +14,18 @@ def mended(names: Sequence[str]) -> tuple[ClassNames, tuple[str, ...]]:
     twice, bad = repeated(names), [name for name in names if name_defect(name)]
     notes = []
     if twice:
-        notes.append(f"Repeated class names are told apart: {_listed(twice)}.")
+        notes.append(f"Repeated class names are told apart: {listed(map(_quoted, twice))}.")
     if bad:
-        notes.append(f"Class names that the platform cannot carry are mended: {_listed(bad)}.")
+        notes.append(f"Class names that the platform cannot carry are mended: {listed(map(_quoted, bad))}.")
     return ClassNames.repaired(names), tuple(notes)
 
 
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(repr(name[:60]) for name in names[:_SHOWN]) + more
+def listed(texts: Iterable[str]) -> str:
+    """The first few of them, and how many more there are."""
+    texts = list(texts)
+    more = f" and {len(texts) - _SHOWN} more" if len(texts) > _SHOWN else ""
+    return ", ".join(texts[:_SHOWN]) + more
+
+
+def _quoted(name: str) -> str:
+    return repr(name[:60])

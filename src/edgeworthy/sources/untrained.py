@@ -18,6 +18,7 @@ SEED = 20
 _CALIBRATION_PICTURES = 8
 _LOGIT_STD = 3.0  # spread that makes softmax favour a few classes without saturating
 _SPREADINGS = 3
+_CLOSE = 0.01  # of that spread: near enough
 _FAINT = 0.1  # a layer's deviation below which, and above whose inverse, it is scaled
 
 
@@ -47,7 +48,8 @@ def make_sensitive(module: nn.Module, input_size: tuple[int, int, int]) -> None:
             _calibrate(module, pictures)
         if layers:
             for _ in range(_SPREADINGS):
-                _spread(module, layers[-1], pictures)
+                if not _spread(module, layers[-1], pictures):
+                    break
 
 
 def _is_flat(parameter: nn.Parameter) -> bool:
@@ -98,17 +100,21 @@ def _calibrate(module: nn.Module, pictures: Any) -> None:
     module.eval()
 
 
-def _spread(module: nn.Module, head: Any, pictures: Any) -> None:
+def _spread(module: nn.Module, head: Any, pictures: Any) -> bool:
     """Scale and shift the head so that the logits differ from picture to picture.
 
-    Where other heads add to them, one step does a part of it.
+    Where other heads add to them, one step does a part of it. False where nothing is left to do.
     """
     from torch import Tensor
 
     logits = _logits(module, pictures)
     if logits is None or not isinstance(head.weight, Tensor):
-        return
-    deviation = float((logits - logits.mean(dim=0)).std())
+        return False
+    mean = logits.mean(dim=0)
+    deviation = float((logits - mean).std())
+    off = max(abs(deviation - _LOGIT_STD), float(mean.abs().max()))
+    if off < _CLOSE * _LOGIT_STD:
+        return False
     if deviation > 0:
         head.weight.mul_(min(_LOGIT_STD / deviation, 1e4))
         logits = _logits(module, pictures)
@@ -116,6 +122,7 @@ def _spread(module: nn.Module, head: Any, pictures: Any) -> None:
         mean = logits.mean(dim=0)
         if mean.shape == head.bias.shape:
             head.bias.sub_(mean)
+    return True
 
 
 def _logits(module: nn.Module, pictures: Any) -> Tensor | None:

@@ -15,6 +15,7 @@ from edgeworthy.sources import hub
 from edgeworthy.sources.base import InputSize, SourceRequest, TrainedModel
 from edgeworthy.sources.checkpoint import read_checkpoint
 from edgeworthy.sources.image_processors import Pipeline, pipeline_of
+from edgeworthy.sources.names import listed
 from edgeworthy.sources.untrained import SEED
 
 if TYPE_CHECKING:
@@ -341,7 +342,7 @@ def _class_names(prompts: tuple[str, ...]) -> tuple[ClassNames, tuple[str, ...]]
         names = ClassNames.repaired(prompts)
     changed = [f"{old[:60]!r} is {new[:60]!r}" for old, new in zip(prompts, names, strict=True) if old != new]
     note = "Prompts that the platform cannot carry are embedded as typed, and named otherwise:"
-    return names, (f"{note} {_shown(changed)}.",)
+    return names, (f"{note} {listed(changed)}.",)
 
 
 def _same_to_the_model(prompts: Sequence[str], tokens: Mapping[str, Tensor]) -> tuple[str, ...]:
@@ -352,9 +353,4 @@ def _same_to_the_model(prompts: Sequence[str], tokens: Mapping[str, Tensor]) -> 
         earlier = first.setdefault(tuple(row), position)
         if earlier != position:
             same.append(f"{prompts[earlier][:60]!r} and {prompts[position][:60]!r}")
-    return (f"The model reads the same in {_shown(same)}: their scores are always equal.",) if same else ()
-
-
-def _shown(texts: Sequence[str]) -> str:
-    more = f", and {len(texts) - 5} more" if len(texts) > 5 else ""
-    return ", ".join(texts[:5]) + more
+    return (f"The model reads the same in {listed(same)}: their scores are always equal.",) if same else ()
