@@ -15,10 +15,13 @@ if TYPE_CHECKING:
 
 SEED = 20
 
-_CALIBRATION_PICTURES = 8
+_CALIBRATION_PICTURES = 8  # fewer of large ones, for memory and time, but
+_FEWEST = 3
+_CALIBRATION_PIXELS = 8 * 288**2
 _LOGIT_STD = 3.0  # spread that makes softmax favour a few classes without saturating
 _SPREADINGS = 3
 _CLOSE = 0.01  # of that spread: near enough
+_CLOSING = 0.25  # what a norm that began with nothing lets through: with 1, attention on attention is chaotic
 _FAINT = 0.1  # a layer's deviation below which, and above whose inverse, it is scaled
 
 
@@ -38,18 +41,28 @@ def make_sensitive(module: nn.Module, input_size: tuple[int, int, int]) -> None:
         for name, parameter in module.named_parameters():
             if parameter.is_floating_point() and parameter.numel() and _is_flat(parameter):
                 noise = torch.rand(parameter.shape, generator=generator)
-                parameter.copy_(0.5 + noise if _is_scale(name, parameter) else 0.2 * (noise - 0.5))
-        pictures = torch.randn((_CALIBRATION_PICTURES, *input_size), generator=generator)
-        scales = torch.linspace(0.3, 2.0, _CALIBRATION_PICTURES).reshape(-1, 1, 1, 1)
-        offsets = torch.randn((_CALIBRATION_PICTURES, input_size[0], 1, 1), generator=generator)
-        pictures = pictures * scales + offsets
+                if not _is_scale(name, parameter):
+                    parameter.copy_(0.2 * (noise - 0.5))
+                else:
+                    closes = parameter.ndim == 1 and not parameter.any()
+                    parameter.copy_((0.5 + noise) * (_CLOSING if closes else 1.0))
+        pictures = _pictures(input_size, generator)
         layers = [m for m in module.modules() if isinstance(m, nn.Linear | nn.Conv2d)]
         with _kept_alive(layers):
             _calibrate(module, pictures)
         if layers:
-            for _ in range(_SPREADINGS):
-                if not _spread(module, layers[-1], pictures):
-                    break
+            _spread(module, layers[-1], pictures)
+
+
+def _pictures(input_size: tuple[int, int, int], generator: Any) -> Tensor:
+    """Noise [pictures, C, H, W] of different contrast and brightness."""
+    import torch
+
+    channels, height, width = input_size
+    count = max(_FEWEST, min(_CALIBRATION_PICTURES, _CALIBRATION_PIXELS // (height * width)))
+    pictures = torch.randn((count, *input_size), generator=generator)
+    scales = torch.linspace(0.3, 2.0, count).reshape(-1, 1, 1, 1)
+    return pictures * scales + torch.randn((count, channels, 1, 1), generator=generator)
 
 
 def _is_flat(parameter: nn.Parameter) -> bool:
@@ -100,33 +113,42 @@ def _calibrate(module: nn.Module, pictures: Any) -> None:
     module.eval()
 
 
-def _spread(module: nn.Module, head: Any, pictures: Any) -> bool:
+def _spread(module: nn.Module, head: Any, pictures: Any) -> None:
     """Scale and shift the head so that the logits differ from picture to picture.
 
-    Where other heads add to them, one step does a part of it. False where nothing is left to do.
+    The features need one pass where the head's output is the model's. Where other heads add to it, one step
+    does a part of it, and every look at the logits takes a pass.
     """
     from torch import Tensor
 
+    if not isinstance(head.weight, Tensor):
+        return
+    fed: list[Any] = []
+    handle = head.register_forward_hook(lambda layer, inputs, output: fed.append((inputs, output)))
     logits = _logits(module, pictures)
-    if logits is None or not isinstance(head.weight, Tensor):
-        return False
-    mean = logits.mean(dim=0)
-    deviation = float((logits - mean).std())
-    off = max(abs(deviation - _LOGIT_STD), float(mean.abs().max()))
-    if off < _CLOSE * _LOGIT_STD:
-        return False
-    if deviation > 0:
-        head.weight.mul_(min(_LOGIT_STD / deviation, 1e4))
-        logits = _logits(module, pictures)
-    if logits is not None and isinstance(head.bias, Tensor):
+    handle.remove()
+    alone = len(fed) == 1 and isinstance(fed[0][1], Tensor) and fed[0][1] is logits
+    rerun, inputs = (head, fed[0][0]) if alone else (module, (pictures,))
+    for _ in range(_SPREADINGS):
+        if logits is None:
+            return
         mean = logits.mean(dim=0)
-        if mean.shape == head.bias.shape:
-            head.bias.sub_(mean)
-    return True
+        deviation = float((logits - mean).std())
+        off = max(abs(deviation - _LOGIT_STD), float(mean.abs().max()))
+        if off < _CLOSE * _LOGIT_STD:
+            return
+        if deviation > 0:
+            head.weight.mul_(min(_LOGIT_STD / deviation, 1e4))
+            logits = _logits(rerun, *inputs)
+        if logits is not None and isinstance(head.bias, Tensor):
+            mean = logits.mean(dim=0)
+            if mean.shape == head.bias.shape:
+                head.bias.sub_(mean)
+                logits = _logits(rerun, *inputs)
 
 
-def _logits(module: nn.Module, pictures: Any) -> Tensor | None:
+def _logits(layer: nn.Module, *inputs: Any) -> Tensor | None:
     from torch import Tensor
 
-    output = module(pictures)
+    output = layer(*inputs)
     return output if isinstance(output, Tensor) and output.ndim == 2 else None
