@@ -4,7 +4,7 @@ import pytest
 from benchmarks.coverage import export_one
 from benchmarks.small_configs import OVERRIDES
 
-NOT_PICTURES = {"imagegpt": "colour tokens", "siglip2": "patches and a mask", "dinat": "natten"}
+NOT_PICTURES = {"imagegpt": "colour tokens", "dinat": "natten"}
 SMALL = {
     "timm": (
         "cs3darknet_focus_s",

@@ -47,9 +47,12 @@ class Unwritable(Tiny):
 
     def features(self, image):
         x = self.act(self.norm(self.conv(image)))
-        x = functional.interpolate(x, (14, 15), mode="bicubic", antialias=True)
+        rows, columns = x.shape[2] - 6, x.shape[3] - 13  # no numbers in a TorchScript trace
+        x = functional.interpolate(x, (rows, columns), mode="bicubic", antialias=True)
         x = functional.interpolate(x, (21, 23), mode="nearest-exact")
-        x = functional.adaptive_max_pool2d(x, (10, 12)) + functional.adaptive_avg_pool2d(x, (10, 12))
+        x = functional.adaptive_max_pool2d(x, (10, 12)) + functional.adaptive_avg_pool2d(
+            x, (x.shape[2] // 2, 12)
+        )
         x = functional.fold(functional.unfold(x, 3, padding=1), (10, 12), 3, padding=1)
         x = functional.avg_pool2d(x, 3, 1, divisor_override=4)
         x = functional.rms_norm(x, [8, 10])

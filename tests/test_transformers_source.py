@@ -262,7 +262,7 @@ def test_a_multi_label_model_gets_sigmoids(folder):
         ({"hidden_size": "many"}, r"cannot make|does not understand"),
         ({"patch_size": 0}, r"cannot make"),
         ({"hidden_act": "no such function"}, r"cannot make"),
-        ({"model_type": "siglip2"}, "takes patches and a mask"),
+        ({"model_type": "imagegpt"}, "takes colour tokens in place of pixels"),
         ({"model_type": "clip", "architectures": ["CLIPModel"]}, "one text for each class with --prompts"),
     ],
 )
@@ -336,6 +336,31 @@ def test_a_model_of_timms_keeps_timms_pipeline(tmp_path):
     assert trained.frame_at((3, 160, 160)).resize == 168
     with torch.no_grad():
         assert torch.allclose(trained.module(picture(160)), model(picture(160)), atol=1e-5)
+
+
+def test_siglips_patches_are_cut_in_the_graph(tmp_path):
+    config = small_config("siglip2")
+    processor = transformers.Siglip2ImageProcessor(patch_size=8, max_num_patches=36)
+    with quiet():
+        torch.manual_seed(5)
+        model = Classifier.from_config(config).eval()
+        torch.nn.init.normal_(model.vision_model.embeddings.position_embedding.weight)
+        model.save_pretrained(tmp_path)
+        processor.save_pretrained(tmp_path)
+    trained = load(tmp_path)
+    assert trained.input_size == (3, 48, 48)
+    assert trained.normalization.mean == pytest.approx((127.5, 127.5, 127.5))
+    assert any("own proportions" in note for note in trained.notes)
+    random = np.random.default_rng(3)
+    for height, width in ((48, 48), (32, 72)):  # which the processor leaves as they are
+        pixels = random.integers(0, 256, (height, width, 3), dtype=np.uint8)
+        given = processor(images=Image.fromarray(pixels), return_tensors="pt")
+        assert given["spatial_shapes"].tolist() == [[height // 8, width // 8]]
+        ours = torch.from_numpy((pixels.astype(np.float32) - 127.5) / 127.5).permute(2, 0, 1)[None]
+        with torch.no_grad():
+            assert torch.allclose(trained.module(ours), model(**given).logits, atol=1e-5)
+    with pytest.raises(ValueError, match="50x48 px is no whole number of patches of 8 px"):
+        trained.module(torch.zeros(1, 3, 50, 48))
 
 
 def test_a_grayscale_model_takes_grayscale_pictures(tmp_path):

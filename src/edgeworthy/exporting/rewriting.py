@@ -83,15 +83,24 @@ def _interpolate(  # noqa: PLR0917 - as torch's own
     if input.ndim != 2 + _SIDES or not (antialias or mode == "nearest-exact"):
         return NotImplemented
 
+    size = _numbers(size)
     how = (size, scale_factor, mode, align_corners, recompute_scale_factor, antialias)
     key = ("interpolate", *map(str, how))
     return rewriting.along_both_sides(input, key, lambda picture: functional.interpolate(picture, *how))
+
+
+def _numbers(size: Any) -> Any:
+    """A size without the tensors that stand for numbers in a TorchScript trace."""
+    if isinstance(size, list | tuple):
+        return tuple(map(_numbers, size))
+    return int(size) if isinstance(size, Tensor) else size
 
 
 def _adaptive_avg_pool2d(rewriting: Rewriting, input: Tensor, output_size: Any) -> Any:
     """Windows of different sizes, where the output does not divide the input."""
     if input.ndim != 2 + _SIDES or _divides(input, output_size):
         return NotImplemented
+    output_size = _numbers(output_size)
     key = ("adaptive_avg_pool2d", str(output_size))
     return rewriting.along_both_sides(
         input, key, lambda picture: functional.adaptive_avg_pool2d(picture, output_size)

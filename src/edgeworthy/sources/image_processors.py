@@ -29,15 +29,15 @@ _TIMM = "TimmWrapperImageProcessor"
 _UNLIKE = {
     "DonutImageProcessor": "it fits the picture onto a canvas in two resizes",
     "PerceiverImageProcessor": "it crops before it resizes",
+    "Siglip2ImageProcessor": "it keeps each picture's proportions, as far as whole patches allow",
     "TextNetImageProcessor": "it rounds each picture's own size to a multiple of a number",
 }
 _KNOWN = re.compile(
     r"(Beit|Bit|Blip|CLIP|ChineseCLIP|ConvNext|DeiT|Donut|EfficientNet|Levit|MobileNetV1|MobileNetV2|MobileViT|"
-    r"PPLCNet|Perceiver|PoolFormer|Pvt|Segformer|Siglip|TextNet|ViT)ImageProcessor"
+    r"PPLCNet|Perceiver|PoolFormer|Pvt|Segformer|Siglip2?|TextNet|ViT)ImageProcessor"
 )
 _NO_PICTURES = {
     "ImageGPTImageProcessor": "colour tokens",
-    "Siglip2ImageProcessor": "patches whose number depends on the picture",
 }
 _MAX_PX = 2**24
 
@@ -322,6 +322,9 @@ def _pair(sides: Mapping[str, int]) -> tuple[int, int] | None:
 def _size_of(processor: Any, kind: str, channels: int) -> InputSize | None:
     """The input's size where its framing cannot be said, but every picture comes out alike."""
     try:
+        if kind == "Siglip2ImageProcessor":
+            side = math.isqrt(processor.max_num_patches) * processor.patch_size
+            return channels, side, side
         if kind not in _UNLIKE and _pads(processor):
             return None
         if kind not in _UNLIKE:

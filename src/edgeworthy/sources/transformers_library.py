@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from edgeworthy.contract import CHANNELS
 from edgeworthy.errors import CheckpointError, OptionError, SourceError
 from edgeworthy.labels import ClassNames
-from edgeworthy.sources import hub
+from edgeworthy.sources import hub, naflex
 from edgeworthy.sources.base import SourceRequest, TrainedModel, told_as
 from edgeworthy.sources.checkpoint import read_checkpoint
 from edgeworthy.sources.image_processors import pipeline_of
@@ -25,7 +25,6 @@ PREFIX = "hf:"
 _NO_PICTURE_IN = {
     "imagegpt": "takes colour tokens in place of pixels",
     "shieldgemma2": "takes a text beside the picture",
-    "siglip2": "takes patches and a mask in place of a picture",
 }
 _PLACEHOLDER = "LABEL_{}"
 _MULTI_LABEL = "multi_label_classification"
@@ -131,9 +130,14 @@ def _described(model: nn.Module, config: Any, place: hub.Place) -> TrainedModel:
     channels = _channels(config)
     pipeline = pipeline_of(place.folder, channels=channels)
     names, said = _class_names(config)
-    own_size = _image_size(config)
+    if config.model_type == naflex.KIND:
+        own_size: tuple[int, int] | None = naflex.own_size(config)
+        module, said = naflex.of_one_picture(model, config), (*said, naflex.NOTE)
+    else:
+        own_size = _image_size(config)
+        module = as_classifier(model, own_size, flips_channels=pipeline.flips_channels)
     return TrainedModel(
-        module=as_classifier(model, own_size, flips_channels=pipeline.flips_channels),
+        module=module,
         name=f"{PREFIX}{place.name}",
         class_names=names,
         input_size=pipeline.input_size or (own_size and (channels, *own_size)),
