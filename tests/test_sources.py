@@ -8,6 +8,7 @@ import torch
 from huggingface_hub import constants
 from safetensors.torch import save_file
 from torch import nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from edgeworthy.errors import CheckpointError, OptionError, SourceError, UntrustedPickleError
 from edgeworthy.sources.base import SourceRequest
@@ -320,3 +321,19 @@ def test_random_bytes_are_no_checkpoint_to_trust(tmp_path):
 def test_prompts_are_refused_by_what_takes_none():
     with pytest.raises(OptionError, match=r"takes no prompts.*pictures and texts"):
         load(f"timm:{SMALL}", prompts=("a cat", "a dog"), untrained=True)
+
+
+@pytest.mark.parametrize("source", ["timm:vit_tiny_patch16_224", "torchvision:alexnet"])
+def test_weights_for_more_than_one_file_are_refused_while_they_are_made(monkeypatch, source):
+    from edgeworthy.sources import giants
+
+    monkeypatch.setattr(giants, "MAX_FILE_BYTES", 20 * 2**20)  # as if a file ended there
+    made = []
+    handle = register_module_parameter_registration_hook(lambda *told: made.append(told[2]))
+    try:
+        with pytest.raises(SourceError, match=r"The weights of \w+ take at least 0\.\d+ GiB"):
+            load(source, untrained=True)
+    finally:
+        handle.remove()
+    sizes = [4 * weights.numel() for weights in made if weights is not None]
+    assert sum(sizes[:-1]) < 20 * 2**20  # nothing after the one too many

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeworthy.contract import MAX_FILE_BYTES
 from edgeworthy.errors import CheckpointError, MissingExtraError, SourceError, first_line
 from edgeworthy.labels import MAX_CLASSES
 from edgeworthy.sources.base import INSTEAD
 from edgeworthy.sources.checkpoint import read_checkpoint
+from edgeworthy.sources.giants import refuse_giant
 from edgeworthy.sources.torchvision_shim import mend_torchvision
 
 if TYPE_CHECKING:
@@ -232,11 +232,7 @@ def _sketch(architecture: Any, config: Any, name: str) -> None:
             f"Transformers cannot make {name!r}: {first_line(error)}", hint="Check its config.json."
         ) from error
     size = sum(part.numel() * part.element_size() for part in sketch.parameters())
-    if size > MAX_FILE_BYTES:
-        raise SourceError(
-            f"The weights of {name} take {size / 2**30:.2f} GiB; one ONNX file holds less than 2 GiB.",
-            hint="Choose a smaller model.",
-        )
+    refuse_giant(name, size)
 
 
 def _made(architecture: Any, config: Any) -> Any:

@@ -16,6 +16,7 @@ from edgeworthy.frames import INTERPOLATIONS, Frame, Interpolation
 from edgeworthy.labels import ClassNames
 from edgeworthy.sources.base import INSTEAD, SourceRequest, TrainedModel, told_as
 from edgeworthy.sources.checkpoint import load_weights, read_checkpoint
+from edgeworthy.sources.giants import within_one_file
 from edgeworthy.sources.hub import offline_unless_reachable
 from edgeworthy.sources.timm_names import names_of
 from edgeworthy.sources.torchvision_shim import mend_torchvision
@@ -201,10 +202,15 @@ def _require_head(name: str, config: Mapping[str, Any], classes: int) -> None:
         )
 
 
+def _created(timm: Any, name: str, **details: Any) -> Any:
+    with within_one_file(name):
+        return timm.create_model(name, **details)
+
+
 def _pretrained(timm: Any, name: str) -> Any:
     try:
         with offline_unless_reachable():
-            return timm.create_model(name, pretrained=True)
+            return _created(timm, name, pretrained=True)
     except RuntimeError as error:
         if "pretrained" not in str(error).lower():
             raise
@@ -218,16 +224,16 @@ def _pretrained(timm: Any, name: str) -> Any:
 
 def _with_head(timm: Any, name: str) -> tuple[Any, tuple[str, ...]]:
     """The architecture with a head, which the models that timm has features of alone get here."""
-    model = timm.create_model(name, pretrained=False)
+    model = _created(timm, name, pretrained=False)
     if model.num_classes:
         return model, ()
-    model = timm.create_model(name, pretrained=False, num_classes=_HEAD_CLASSES)
+    model = _created(timm, name, pretrained=False, num_classes=_HEAD_CLASSES)
     return model, (f"timm has no head for it; one of {_HEAD_CLASSES} classes is added.",)
 
 
 def _architecture_for(timm: Any, name: str, state: Mapping[str, Any]) -> Any:
     """The architecture with as many classes and input channels as the weights have."""
-    plain = timm.create_model(name, pretrained=False)
+    plain = _created(timm, name, pretrained=False)
     config = plain.pretrained_cfg
     details: dict[str, int] = {}
     heads = config.get("classifier") or ()
@@ -240,7 +246,7 @@ def _architecture_for(timm: Any, name: str, state: Mapping[str, Any]) -> Any:
         details["in_chans"] = channels
     if not details or details == {"num_classes": plain.num_classes}:
         return plain
-    model = timm.create_model(name, pretrained=False, **details)
+    model = _created(timm, name, pretrained=False, **details)
     if "in_chans" in details:
         config = dict(model.pretrained_cfg)
         config["input_size"] = (channels, *config["input_size"][1:])

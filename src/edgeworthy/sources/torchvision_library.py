@@ -14,6 +14,7 @@ from edgeworthy.errors import MissingExtraError, OptionError, SourceError
 from edgeworthy.frames import INTERPOLATIONS, Frame
 from edgeworthy.sources.base import INSTEAD, InputSize, SourceRequest, TrainedModel, told_as
 from edgeworthy.sources.checkpoint import load_weights, read_checkpoint
+from edgeworthy.sources.giants import within_one_file
 from edgeworthy.sources.names import mended
 from edgeworthy.sources.torchvision_shim import mend_torchvision
 
@@ -48,7 +49,7 @@ class TorchvisionAdapter:
                         f"The weights {wanted!r} are named, and others asked for.", hint="Leave one out."
                     )
                 return _own_weights(models, name, weights, request)
-            module = models.get_model(name, weights=None, num_classes=len(weights.meta["categories"]))
+            module = _created(models, name, weights=None, num_classes=len(weights.meta["categories"]))
             state, _ = read_checkpoint(_fetched(weights, name))
             load_weights(module, state, request.spec)
             return _described(module, f"{PREFIX}{name}:{weights.name}", weights, names=True)
@@ -56,7 +57,7 @@ class TorchvisionAdapter:
 
 def _own_weights(models: Any, name: str, weights: Any, request: SourceRequest) -> TrainedModel:
     if not request.checkpoint:
-        module = models.get_model(name, weights=None)
+        module = _created(models, name, weights=None)
         return _described(module, request.spec, weights, untrained=True)
     state, notes = read_checkpoint(request.checkpoint, trust_pickle=request.trust_pickle)
     module = _architecture_for(models, name, state)
@@ -162,11 +163,16 @@ def _fetched(weights: Any, name: str) -> Path:
     return path
 
 
+def _created(models: Any, name: str, **details: Any) -> Any:
+    with within_one_file(name):
+        return models.get_model(name, **details)
+
+
 def _architecture_for(models: Any, name: str, state: Mapping[str, Any]) -> Any:
     """The architecture with as many classes as the weights have: the rows of what had 1000."""
-    plain = models.get_model(name, weights=None)
+    plain = _created(models, name, weights=None)
     heads = [key for key, tensor in plain.state_dict().items() if tensor.ndim and len(tensor) == 1000]
     for key in reversed(heads):
         if key in state and len(state[key]) != 1000:
-            return models.get_model(name, weights=None, num_classes=len(state[key]))
+            return _created(models, name, weights=None, num_classes=len(state[key]))
     return plain
