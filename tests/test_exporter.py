@@ -263,9 +263,11 @@ def test_where_the_first_exporter_writes_something_else_the_second_one_is_tried(
         export(Tiny(), target, force=True)
 
 
-def test_what_neither_exporter_can_write_names_both_reasons(target):
-    with pytest.raises(errors.UnexportableError, match=r"fft.*By way of dynamo: DFT .*17 to 16"):
-        export(models.Fourier(), target)
+def test_what_neither_exporter_can_write_names_both_reasons_and_the_opset_that_works(target):
+    with pytest.raises(errors.UnexportableError, match=r"fft.*By way of dynamo: DFT .*17 to 16") as caught:
+        export(models.Fourier(), target, opset=14)
+    assert caught.value.hint == "It can be written as opset 17: --opset 17."
+    assert export(models.Fourier(), target, opset=17).parity.verdict == "same"
 
 
 def test_the_dynamo_exporter_refuses_a_branch_on_the_pixels(target):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,6 +48,8 @@ if TYPE_CHECKING:
     from edgeworthy.exporting.classifier import Classifier, Original
 
 EXPORTERS = ("torchscript", "dynamo")  # in the order in which `auto` tries them
+
+_NAMES_OPSET = re.compile(r"--opset \d")
 
 
 class Conversion:
@@ -316,7 +319,9 @@ def _joined(refusals: Sequence[tuple[str, FallsShortError]]) -> FallsShortError:
     if not others:
         return first
     told = " ".join(f"By way of {name}: {error.message}" for name, error in others)
-    return type(first)(f"{first.message} {told}", hint=first.hint)
+    hints = [error.hint for _, error in refusals if error.hint]
+    settled = [hint for hint in hints if _NAMES_OPSET.search(hint)]  # the nearest to what can be done
+    return type(first)(f"{first.message} {told}", hint=next(iter(settled or hints), ""))
 
 
 def _probes(settled: Settled, options: ExportOptions) -> list[Probe]:

@@ -133,8 +133,9 @@ def test_modes_of_sampling_get_their_old_names(mode):
 def test_sampling_anything_but_pictures_is_refused():
     feeds = {"x": random(1, 1, 2, 3, 4), "grid": random(1, 2, 2, 2, 3)}
     model = graph(node("GridSample", ["x", "grid"]), feeds, 20)
-    with pytest.raises(UnconvertibleError, match=r"GridSample .*20 to 19.*5 dimensions"):
+    with pytest.raises(UnconvertibleError, match=r"GridSample .*20 to 19.*5 dimensions") as caught:
         convert(model, 17, inferred(model))
+    assert caught.value.hint == "Replace the operator in the model."
 
 
 def test_sampling_has_no_counterpart_below_16():

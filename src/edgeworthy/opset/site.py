@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from onnx import NodeProto, helper, numpy_helper
 
+from edgeworthy.contract import MAX_OPSET, MIN_OPSET
 from edgeworthy.errors import UnconvertibleError
 from edgeworthy.graph import attribute_value, drop_attributes
 from edgeworthy.opset.facts import UNKNOWN, Shape, ValueFacts
@@ -52,8 +53,14 @@ class Site:
         name = f"node {self.node.name!r}" if self.node.name else f"the unnamed node that makes {output!r}"
         return UnconvertibleError(
             f"{self.node.op_type} ({name}) cannot go from opset {self.before} to {self.after}: {why}.",
-            hint=hint or "Ask for a nearer opset, or change the model.",
+            hint=hint or self._instead(),
         )
+
+    def _instead(self) -> str:
+        """The whole graph has come as far as `before`, so that is the nearest opset that works."""
+        if MIN_OPSET <= self.before <= MAX_OPSET:
+            return f"It can be written as opset {self.before}: --opset {self.before}."
+        return "Replace the operator in the model."
 
     # What is there
 
