@@ -1,5 +1,7 @@
 """The program as a person or a script meets it: output, exit codes, and what it leaves behind."""
 
+import csv
+import io
 import json
 import os
 import re
@@ -9,6 +11,7 @@ import sys
 from pathlib import Path
 
 import click
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -182,6 +185,72 @@ def test_predict_as_json_lines_goes_on_after_a_bad_picture(run, tmp_path, pictur
     assert rows[0]["frame"] == "stretch"
     assert set(rows[0]["scores"][0]) == {"class_id", "name", "probability"}
     assert "no picture" in rows[1]["error"]
+
+
+def test_predict_writes_csv_and_json_lines_to_a_file(run, tmp_path, pictures):
+    classifier_file(tmp_path / "m.onnx")
+    (pictures / "broken.png").write_text("no picture")
+    code, out, err = run("predict", "m.onnx", "photos", "-o", "rows.csv", "-k", "2")
+    assert (code, out) == (1, "")
+    assert "rows.csv: 2 pictures" in err
+    assert "1 of 3 pictures could not be read:\n  1 is no picture that can be read." in err
+    rows = list(csv.DictReader((tmp_path / "rows.csv").open(encoding="utf-8")))
+    assert [(Path(row["path"]).name, row["rank"]) for row in rows] == [
+        ("blue.png", "1"), ("blue.png", "2"), ("broken.png", ""), ("red.png", "1"), ("red.png", "2"),
+    ]  # fmt: skip
+    assert rows[2]["error"].endswith("is no picture that can be read.")
+    assert run("predict", "m.onnx", "photos", "-o", "rows.jsonl", "--scores", "all")[0] == 1
+    lines = (tmp_path / "rows.jsonl").read_text("utf-8").splitlines()
+    assert lines == run("predict", "m.onnx", "photos", "--json")[1].splitlines()  # there are three classes
+    best = json.loads(lines[0])["scores"]
+    assert [score["class_id"] for score in best[:2]] == [int(row["class_id"]) for row in rows[:2]]
+    assert np.float32(rows[0]["probability"]) == np.float32(best[0]["probability"])
+
+
+def test_predict_leaves_nothing_half_written(run, tmp_path, pictures):
+    classifier_file(tmp_path / "m.onnx")
+    (tmp_path / "rows.csv").write_text("mine")
+    before = sorted(tmp_path.iterdir())
+    for words, said in (
+        (("-o", "rows.csv"), "--force"),
+        (("-o", "absent/rows.csv"), "does not exist"),
+        (("-o", "rows.txt"), "results.jsonl or results.csv"),
+        (("-o", "rows.jsonl", "--jobs", "10000"), "jobs=10000 is not one of 0 to"),
+    ):
+        code, _, err = run("predict", "m.onnx", "photos", *words)
+        assert code == 2
+        assert said in err
+    assert sorted(tmp_path.iterdir()) == before
+    assert (tmp_path / "rows.csv").read_text() == "mine"
+
+
+def test_predict_shows_what_is_above_the_threshold(run, tmp_path, pictures):
+    classifier_file(tmp_path / "m.onnx")
+    shown = [json.loads(line) for line in run("predict", "m.onnx", "photos", "--json")[1].splitlines()]
+    least = shown[0]["scores"][1]["probability"]
+    _, out, _ = run("predict", "m.onnx", "photos", "--json", "--threshold", str(least))
+    for row, whole in zip(map(json.loads, out.splitlines()), shown, strict=True):
+        assert row["scores"] == [score for score in whole["scores"] if score["probability"] >= least]
+    assert len(json.loads(out.splitlines()[0])["scores"]) == 2
+    assert run("predict", "m.onnx", "photos", "-o", "none.csv", "--threshold", "1")[0] == 0
+    assert (tmp_path / "none.csv").read_text().splitlines()[1].endswith("blue.png,,,,,")
+
+
+def test_predict_takes_lists_of_paths(run, tmp_path, pictures, monkeypatch):
+    classifier_file(tmp_path / "m.onnx")
+    (tmp_path / "list.txt").write_text("photos/red.png\n\nphotos/blue.png\r\nphotos/absent.png\n")
+    code, out, _ = run("predict", "m.onnx", "@list.txt", "--json")
+    assert code == 1
+    told = [(row["path"], row.get("error", "")) for row in map(json.loads, out.splitlines())]
+    assert [path for path, _ in told] == ["photos/red.png", "photos/blue.png", "photos/absent.png"]
+    assert "is not there" in told[2][1]
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"photos/red.png\n")))
+    assert [json.loads(run("predict", "m.onnx", "-", "--json")[1])["path"]] == ["photos/red.png"]
+    (tmp_path / "empty.txt").write_text("\n")
+    for name, said in (("@empty.txt", "names no pictures"), ("@absent.txt", "cannot be read")):
+        code, _, err = run("predict", "m.onnx", name)
+        assert code == 2
+        assert said in err
 
 
 def test_predict_draws(run, tmp_path, pictures):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgeworthy import errors
+from edgeworthy import errors, machine, predictor
 from edgeworthy.contract import Normalization
 from edgeworthy.evidence import PREFIX
 from edgeworthy.frames import Frame
@@ -101,7 +101,66 @@ def test_neither_torch_nor_onnx_is_imported(tmp_path, pictures):
     assert done.stdout.splitlines()[-1] == "[]", done.stderr
 
 
-def test_more_threads_than_cores_are_refused(tmp_path):
+@pytest.mark.parametrize("option", ["threads", "jobs"])
+def test_more_threads_than_cores_are_refused(tmp_path, option):
     """Ten thousand spinning threads look like a program that hangs."""
-    with pytest.raises(errors.OptionError, match="10000 threads"):
-        Predictor(classifier_file(tmp_path / "m.onnx"), threads=10_000)
+    with pytest.raises(errors.OptionError, match=f"{option}=10000"):
+        Predictor(classifier_file(tmp_path / "m.onnx"), **{option: 10_000})
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        ((0, 0), (8, 1)),
+        ((2, 0), (2, 4)),
+        ((0, 4), (2, 4)),
+        ((0, 3), (2, 3)),
+        ((8, 8), (8, 8)),
+        ((3, 0), (3, 2)),
+    ],
+)
+def test_cores_are_shared_out(monkeypatch, asked, expected):
+    monkeypatch.setattr(machine, "cores", lambda: 8)
+    assert predictor._shared_out(*asked) == expected
+
+
+@pytest.mark.parametrize(
+    ("pictures", "threads", "jobs"), [(1, 0, 1), (3, 0, 3), (99, 0, 8), (99, 4, 2), (0, 0, 1)]
+)
+def test_a_few_pictures_leave_cores_for_each(monkeypatch, pictures, threads, jobs):
+    monkeypatch.setattr(machine, "cores", lambda: 8)
+    assert predictor.at_a_time(pictures, threads) == jobs
+
+
+def test_pictures_side_by_side_are_those_one_after_another(tmp_path, pictures):
+    """In order, the same to the bit, and never more at a time than asked for."""
+    file = classifier_file(tmp_path / "m.onnx")
+    alone = list(predict(file, pictures * 9, jobs=1, threads=1))
+    beside = list(Predictor(file, jobs=machine.cores(), threads=1).predict(pictures * 9))
+    assert beside == alone
+
+
+def test_a_stream_is_read_no_further_than_needed(tmp_path, pictures):
+    taken = []
+    stream = (taken.append(path) or path for path in pictures * 100)
+    results = Predictor(classifier_file(tmp_path / "m.onnx"), jobs=1).predict(stream)
+    next(results)
+    assert len(taken) <= 5
+    results.close()
+    assert len(taken) <= 5
+
+
+def test_a_containers_quota_counts(tmp_path, monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(8)), raising=False)
+    quota = tmp_path / "cpu.max"
+    monkeypatch.setattr(machine, "_QUOTA", quota)
+    assert machine.cores() == 8
+    for text, expected in (
+        ("max 100000", 8),
+        ("250000 100000", 2),
+        ("10000 100000", 1),
+        ("x", 8),
+        ("1 0", 8),
+    ):
+        quota.write_text(text)
+        assert machine.cores() == expected

@@ -7,6 +7,7 @@ RGB picture: the same Pillow resize, the same rounding, the same offsets.
 from __future__ import annotations
 
 import glob
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
@@ -34,13 +35,16 @@ _FILTERS = {
     "box": Image.Resampling.BOX,
     "hamming": Image.Resampling.HAMMING,
 }
+_GIVE = "Give files, folders, patterns, or @FILE with a path a line."
 _DEEP_MODES = {"I", "I;16", "I;16B", "I;16L", "I;16N"}
 
 
 def list_pictures(inputs: Iterable[str | Path]) -> list[Path]:
-    """Pictures for files, folders (with all their subfolders) and patterns, sorted within each.
+    """Pictures for files, folders (with all their subfolders) and patterns, sorted within each, or lists.
 
-    A file that is named itself is taken whatever its suffix; hidden files in folders are left out.
+    `@FILE` stands for the paths in a text file, one a line, and `-` for those on standard input; they are
+    taken in their order, relative to the working directory. A file that is named itself is taken whatever
+    its suffix; hidden files in folders are left out.
 
     Raises:
         ImageError: where one of the inputs gives no picture.
@@ -50,7 +54,9 @@ def list_pictures(inputs: Iterable[str | Path]) -> list[Path]:
         if not entry.strip():
             raise ImageError("An empty name is no picture.", hint="Is a shell variable empty?")
         path = Path(entry)
-        if path.is_dir():
+        if entry == "-" or entry.startswith("@"):
+            pictures = _listed(entry)
+        elif path.is_dir():
             pictures = sorted(p for p in path.rglob("*") if _is_picture(p.relative_to(path)) and p.is_file())
         elif path.exists() or not glob.has_magic(entry):
             pictures = [path]
@@ -58,9 +64,23 @@ def list_pictures(inputs: Iterable[str | Path]) -> list[Path]:
             pictures = sorted(p for p in map(Path, glob.glob(entry, recursive=True)) if p.is_file())
         if not pictures:
             what = "The folder holds" if path.is_dir() else "The pattern matches"
-            raise ImageError(f"{what} no pictures: {entry}.", hint="Give files, folders or patterns.")
+            what = "The list names" if entry == "-" or entry.startswith("@") else what
+            raise ImageError(f"{what} no pictures: {entry}.", hint=_GIVE)
         found += pictures
     return found
+
+
+def _listed(entry: str) -> list[Path]:
+    """The lines of a file, or of standard input, that are not empty."""
+    try:
+        if entry == "-":
+            text = sys.stdin.buffer.read().decode("utf-8", "surrogateescape")
+        else:
+            text = Path(entry[1:]).read_text(encoding="utf-8", errors="surrogateescape")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or first_line(error)
+        raise ImageError(f"The list {entry!r} cannot be read: {reason}.", hint=_GIVE) from error
+    return [Path(line) for line in text.splitlines() if line.strip()]
 
 
 def open_picture(path: str | Path, channel_order: Literal["RGB", "L"] = "RGB") -> Image.Image:
@@ -72,7 +92,7 @@ def open_picture(path: str | Path, channel_order: Literal["RGB", "L"] = "RGB") -
         ImageError: where it is missing, no picture, cut off, or too large to decode safely.
     """
     if Path(path).exists() and not Path(path).is_file():
-        raise ImageError(f"{path} is no regular file.", hint="Give files, folders or patterns.")
+        raise ImageError(f"{path} is no regular file.", hint=_GIVE)
     try:
         with Image.open(path) as image:
             _refuse_bomb(image)

@@ -13,7 +13,7 @@ import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from edgeworthy.contract import MAX_FILE_BYTES
 from edgeworthy.errors import ModelFileError, NotConformantError, TargetError
@@ -236,6 +236,19 @@ class Draft:
                 _link(self.path, self._target)
         except FileExistsError as error:
             raise TargetError(f"{self._target} appeared meanwhile.", hint="Use --force.") from error
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    @contextlib.contextmanager
+    def text(self) -> Iterator[TextIO]:
+        """Open the draft for lines of text in UTF-8.
+
+        Raises:
+            TargetError: where the directory or the disk does not take it.
+        """
+        try:
+            with self.path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as stream:
+                yield stream
         except OSError as error:
             raise self._unwritable(error) from error
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from edgeworthy import machine
 from edgeworthy.contract import Normalization
 from edgeworthy.errors import ImageError, ModelFileError, OptionError
 from edgeworthy.frames import Frame, Mode
@@ -18,8 +19,7 @@ from edgeworthy.images import frame_picture, normalise, open_picture
 from edgeworthy.results import Prediction, Score, Unreadable
 from edgeworthy.runtime import FileFacts, Session, facts_of
 
-_DECODERS = 2
-_AHEAD = 8  # decoded pictures that wait, at most
+_AHEAD = 4  # pictures for each of those that work side by side, finished or waiting, at most
 
 
 class Predictor:
@@ -30,8 +30,11 @@ class Predictor:
         frame: how pictures meet the input; the file's own evidence if left out, and where it has
             none, the letterbox that the platform does by default.
         normalization: in place of the file's.
-        top_k: number of classes to give for each picture.
-        threads: for ONNX Runtime; 0 leaves it the choice.
+        top_k: number of classes to give for each picture, best first; None gives all.
+        threshold: leaves out classes with a smaller probability.
+        jobs: pictures at a time, each from the file to its classes on a thread of its own; 0 takes as many
+            as there are cores for them.
+        threads: for one picture; 0 takes the cores that `jobs` leaves to it.
 
     Attributes:
         frame, frame_source: what is done to pictures, and who said so.
@@ -48,16 +51,19 @@ class Predictor:
         *,
         frame: Mode | Frame | None = None,
         normalization: Normalization | None = None,
-        top_k: int = 5,
+        top_k: int | None = 5,
+        threshold: float | None = None,
+        jobs: int = 0,
         threads: int = 0,
     ) -> None:
-        if top_k < 1:
+        if top_k is not None and top_k < 1:
             raise OptionError(
                 f"The number of classes {top_k} is not above zero.", hint="Give --top-k 1 or more."
             )
-        self._session = Session(Path(file), threads=threads)
+        self._jobs, threads = _shared_out(jobs, threads)
+        self._session = Session(Path(file), threads=threads)  # its runs do not disturb each other
         self._facts = facts_of(self._session)
-        self._top_k = top_k
+        self._top_k, self._threshold = top_k, threshold
         chosen = normalization or self._facts.normalization
         if chosen is not None and len(chosen.mean) == 1:
             channels = self._facts.channels
@@ -73,29 +79,34 @@ class Predictor:
         self.class_names = self._facts.class_names
 
     def predict(self, pictures: Iterable[str | Path]) -> Iterator[Prediction | Unreadable]:
-        """Classify pictures one after another, in order; one that cannot be read is reported as such."""
-        waiting: deque[tuple[str, Future[npt.NDArray[np.float32]]]] = deque()
-        with ThreadPoolExecutor(_DECODERS) as decoders:
+        """Classify pictures side by side; results come in the order of the pictures.
+
+        One that cannot be read is reported as such. No more than a few pictures are held at any time.
+
+        Raises:
+            ModelFileError: where the file fails on a picture, or names another number of classes.
+        """
+        waiting: deque[Future[Prediction | Unreadable]] = deque()
+        with ThreadPoolExecutor(self._jobs) as crew:
             try:
                 for path in pictures:
-                    waiting.append((str(path), decoders.submit(self._input, path)))
-                    if len(waiting) >= _AHEAD:
-                        yield self._result(*waiting.popleft())
+                    waiting.append(crew.submit(self._classified, path))
+                    if len(waiting) >= self._jobs * _AHEAD:
+                        yield waiting.popleft().result()
                 while waiting:
-                    yield self._result(*waiting.popleft())
+                    yield waiting.popleft().result()
             finally:
-                decoders.shutdown(cancel_futures=True)
+                crew.shutdown(cancel_futures=True)
 
-    def _input(self, path: str | Path) -> npt.NDArray[np.float32]:
-        picture = open_picture(path, self.frame.channel_order)
-        return normalise(frame_picture(picture, self.frame), self._normalization, self._facts.layout)
-
-    def _result(self, path: str, picture: Future[npt.NDArray[np.float32]]) -> Prediction | Unreadable:
+    def _classified(self, path: str | Path) -> Prediction | Unreadable:
         try:
-            values = picture.result()
+            picture = frame_picture(open_picture(path, self.frame.channel_order), self.frame)
         except ImageError as error:
-            return Unreadable(path=path, message=str(error))
-        scores = self._session.scores(values).reshape(-1)
+            return Unreadable(path=str(path), message=str(error))
+        values = normalise(picture, self._normalization, self._facts.layout)
+        return Prediction(path=str(path), scores=self._ranked(self._session.scores(values).reshape(-1)))
+
+    def _ranked(self, scores: npt.NDArray[np.float32]) -> tuple[Score, ...]:
         names = self.class_names or tuple(map(str, range(len(scores))))
         if len(names) != len(scores):
             raise ModelFileError(
@@ -104,7 +115,9 @@ class Predictor:
             )
         best = np.argsort(-np.nan_to_num(scores, nan=-1), kind="stable")[: self._top_k]
         ranked = (Score(class_id=int(i), name=names[i], probability=float(scores[i])) for i in best)
-        return Prediction(path=path, scores=tuple(ranked))
+        if self._threshold is None:
+            return tuple(ranked)
+        return tuple(one for one in ranked if one.probability >= self._threshold)
 
 
 def predict(
@@ -113,7 +126,9 @@ def predict(
     *,
     frame: Mode | Frame | None = None,
     normalization: Normalization | None = None,
-    top_k: int = 5,
+    top_k: int | None = 5,
+    threshold: float | None = None,
+    jobs: int = 0,
     threads: int = 0,
 ) -> Iterator[Prediction | Unreadable]:
     """Classify pictures with an ONNX file; arguments as for `Predictor`.
@@ -122,9 +137,36 @@ def predict(
         A `Prediction` or `Unreadable` for each path, in order.
     """
     paths = [pictures] if isinstance(pictures, str | Path) else pictures
-    return Predictor(file, frame=frame, normalization=normalization, top_k=top_k, threads=threads).predict(
-        paths
+    if not jobs and isinstance(paths, Sized):
+        jobs = at_a_time(len(paths), threads)
+    predictor = Predictor(
+        file,
+        frame=frame,
+        normalization=normalization,
+        top_k=top_k,
+        threshold=threshold,
+        jobs=jobs,
+        threads=threads,
     )
+    return predictor.predict(paths)
+
+
+def at_a_time(pictures: int, threads: int = 0) -> int:
+    """How many of so many pictures go side by side; several threads for one only pay where cores are left."""
+    return max(1, min(pictures, machine.cores() // max(1, threads)))
+
+
+def _shared_out(jobs: int, threads: int) -> tuple[int, int]:
+    """(pictures at a time, threads for each); threads that do nothing but this keep to themselves."""
+    cores = machine.cores()
+    for value, option in ((jobs, "jobs"), (threads, "threads")):
+        if not 0 <= value <= cores:
+            raise OptionError(
+                f"{option}={value} is not one of 0 to {cores}, the cores that this process may use.",
+                hint="More would only wait for each other; 0 takes all.",
+            )
+    jobs = jobs or max(1, cores // max(1, threads))
+    return jobs, threads or max(1, cores // jobs)
 
 
 def _frame(facts: FileFacts, asked: Mode | Frame | None) -> tuple[Frame, str]:

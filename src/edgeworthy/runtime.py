@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgeworthy import machine
 from edgeworthy.contract import (
     CHANNELS,
     Layout,
@@ -64,7 +65,7 @@ class Session:
 
         if not path.is_file():
             raise ModelFileError(f"{path} is not there.", hint="Give the path of an ONNX file.")
-        cores = os.cpu_count() or 1
+        cores = machine.cores()
         if threads > cores:
             raise OptionError(
                 f"{threads} threads are more than the {cores} cores of this machine.",

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from edgeworthy import machine
 from edgeworthy.cli.configuration import check_settings
 from edgeworthy.cli.pieces import show
 from edgeworthy.cli.shared import examples, print_json, status_console
@@ -86,7 +86,7 @@ def command(files: tuple[Path, ...], form: str, as_json: bool, jobs: int | None,
     form = "json" if as_json else form
     tell = _PRINTERS.get(form, _show_nothing)
     results: list[Result] = []
-    for result in check_all(_expanded(files), jobs=jobs or os.cpu_count() or 1, **options):
+    for result in check_all(_expanded(files), jobs=jobs or machine.cores(), **options):
         results.append(result)
         tell(result)
     _finish(form, results, options)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,11 +17,14 @@ from edgeworthy.cli.shared import (
     output_console,
     print_json_line,
     status_console,
+    unwinding_on_sigterm,
 )
 from edgeworthy.contract import Normalization
 from edgeworthy.errors import OptionError
 from edgeworthy.frames import MODES
+from edgeworthy.model import draft
 from edgeworthy.report.drawings import SHEET_HOLDS, Drawings
+from edgeworthy.report.tables import printable
 from edgeworthy.results import Prediction, Unreadable
 
 if TYPE_CHECKING:
@@ -29,7 +34,10 @@ EXAMPLES = examples(
     "edgeworthy predict cats.onnx photo.jpg",
     "edgeworthy predict cats.onnx photos/ --top-k 3 --sheet sheet.png",
     "edgeworthy predict cats.onnx 'photos/*.jpg' --frame letterbox --json > scores.jsonl",
+    "find /archive -name '*.jpg' | edgeworthy predict cats.onnx - -o scores.csv --threshold 0.5",
 )
+
+_REASONS = 5
 
 Result = Prediction | Unreadable
 
@@ -39,6 +47,19 @@ Result = Prediction | Unreadable
 @click.argument("pictures", nargs=-1, required=True, metavar="PICTURES...")
 @click.option(
     "-k", "--top-k", default=5, show_default=True, type=click.IntRange(min=1), help="Classes to show."
+)
+@click.option(
+    "--scores", default="top", show_default=True, type=click.Choice(["top", "all"]), help="Of which classes."
+)
+@click.option(
+    "--threshold", type=click.FloatRange(0, 1), help="Leave out classes with a smaller probability."
+)
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Write rows to FILE.jsonl or FILE.csv, in place of stdout.",
 )
 @click.option(
     "--frame", type=click.Choice(MODES), help="How pictures meet the input, in place of the default above."
@@ -56,11 +77,17 @@ Result = Prediction | Unreadable
     type=click.Path(path_type=Path),
     help=f"Write a contact sheet of the first {SHEET_HOLDS} pictures.",
 )
-@click.option("--force", is_flag=True, help="Overwrite what --annotate and --sheet find.")
-@click.option("--threads", default=0, type=click.IntRange(min=0), help="For one picture; 0 takes all cores.")
+@click.option("--force", is_flag=True, help="Overwrite what -o, --annotate and --sheet find.")
+@click.option("--jobs", default=0, type=click.IntRange(min=0), help="Pictures at a time; 0 takes all cores.")
+@click.option(
+    "--threads", default=0, type=click.IntRange(min=0), help="For one picture; 0 takes what --jobs leaves."
+)
 @json_option
 def command(file: Path, pictures: tuple[str, ...], as_json: bool, **options: Any) -> int:
-    """Classify pictures with an ONNX file alone: files, folders with their subfolders, patterns.
+    """Classify pictures with an ONNX file alone.
+
+    PICTURES are files, folders with their subfolders, patterns, @FILE for a list of paths, one a line,
+    or - for such a list on standard input.
 
     A picture is framed as the file's evidence says, as in the training; where the file has none, it is
     letterboxed, as the platform does. The output says which. With --json, a line for each picture.
@@ -68,31 +95,69 @@ def command(file: Path, pictures: tuple[str, ...], as_json: bool, **options: Any
     A picture that cannot be read is reported, the others are done, and the exit code is 1.
     """
     from edgeworthy.images import list_pictures
-    from edgeworthy.predictor import Predictor
+    from edgeworthy.predictor import Predictor, at_a_time
+    from edgeworthy.report.rows import refuse_suffix
 
+    if options["output"]:
+        refuse_suffix(options["output"])
+    paths = list_pictures(pictures)
     predictor = Predictor(
         file,
         frame=options["frame"],
         normalization=_normalization(options),
-        top_k=options["top_k"],
+        top_k=None if options["scores"] == "all" else options["top_k"],
+        threshold=options["threshold"],
+        jobs=options["jobs"] or at_a_time(len(paths), options["threads"]),
         threads=options["threads"],
     )
-    paths = list_pictures(pictures)
     drawings = Drawings(paths, folder=options["annotate"], sheet=options["sheet"], force=options["force"])
-    show = _json_printer(predictor) if as_json else _text_printer(predictor)
-    failed, odd = 0, False
-    for result in _with_progress(predictor.predict(paths), len(paths)):
-        show(result)
-        drawings.add(result)
-        failed += isinstance(result, Unreadable)
-        odd = odd or not _are_probabilities(result)
+    failures, odd = Counter[str](), False
+    with _shown(predictor, options["output"], as_json=as_json, force=options["force"]) as show:
+        for result in _with_progress(predictor.predict(paths), len(paths), to_file=bool(options["output"])):
+            show(result)
+            drawings.add(result)
+            if isinstance(result, Unreadable):
+                failures[result.message.removeprefix(result.path).strip()] += 1
+            odd = odd or not _are_probabilities(result)
     drawings.finish()
     if odd:
         note = f"note: these scores are no probabilities in 0..1; see: edgeworthy check {file}"
         status_console().print(note, style="yellow", soft_wrap=True)
+    failed = failures.total()
+    if options["output"]:
+        status_console().print(f"{options['output']}: {len(paths) - failed} pictures", soft_wrap=True)
     if failed and not as_json:
-        status_console().print(f"{failed} of {len(paths)} pictures could not be read.", style="red")
+        status_console().print(_summary(failures, len(paths)), style="red", soft_wrap=True)
     return 1 if failed else 0
+
+
+def _summary(failures: Counter[str], total: int) -> str:
+    """How many failed, and for which reasons, most frequent first."""
+    told = [f"{count} {reason}" for reason, count in failures.most_common(_REASONS)]
+    if len(failures) > _REASONS:
+        told.append(f"{len(failures) - _REASONS} more reasons.")
+    return "\n  ".join([f"{failures.total()} of {total} pictures could not be read:", *map(printable, told)])
+
+
+@contextlib.contextmanager
+def _shown(
+    predictor: Predictor, output: Path | None, *, as_json: bool, force: bool
+) -> Iterator[Callable[[Result], None]]:
+    """What shows each result: on stdout, or in a file that is there when all of them are."""
+    from edgeworthy.report.rows import json_row, writer_for
+
+    frame = (predictor.frame, predictor.frame_source)
+    if output is None:
+        yield (
+            (lambda result: print_json_line(json_row(result, *frame)))
+            if as_json
+            else _text_printer(predictor)
+        )
+        return
+    with unwinding_on_sigterm(), draft(output, force=force) as file:
+        with file.text() as stream:
+            yield writer_for(output, stream, *frame)
+        file.commit()
 
 
 def _are_probabilities(result: Result) -> bool:
@@ -109,18 +174,6 @@ def _normalization(options: dict[str, Any]) -> Normalization | None:
     return Normalization.guess_scale(mean, std, int(scale) if scale else None)
 
 
-def _json_printer(predictor: Predictor) -> Callable[[Result], None]:
-    frame = {"frame": predictor.frame.mode, "frame_source": predictor.frame_source}
-
-    def show(result: Result) -> None:
-        if isinstance(result, Unreadable):
-            print_json_line({"path": result.path, "error": result.message})
-        else:
-            print_json_line({"path": result.path, **frame, "scores": result.scores})
-
-    return show
-
-
 def _text_printer(predictor: Predictor) -> Callable[[Result], None]:
     from edgeworthy.report.predictions import render_prediction
 
@@ -131,13 +184,27 @@ def _text_printer(predictor: Predictor) -> Callable[[Result], None]:
     return lambda result: console.print(render_prediction(result), soft_wrap=True)
 
 
-def _with_progress(results: Iterable[Result], total: int) -> Iterator[Result]:
-    """The same results, with a bar on stderr where that is a terminal and stdout is not one, too."""
-    if not status_console().is_terminal or output_console().is_terminal:
+def _with_progress(results: Iterable[Result], total: int, *, to_file: bool) -> Iterator[Result]:
+    """The same results, with a bar on stderr where that is a terminal and the results go elsewhere."""
+    if not status_console().is_terminal or (output_console().is_terminal and not to_file):
         yield from results
         return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        ProgressColumn,
+        Task,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+    from rich.text import Text
 
-    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("pictures"), TimeRemainingColumn())
+    class Rate(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            speed = task.finished_speed or task.speed
+            return Text("" if speed is None else f"{speed:.0f}/s")
+
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("pictures"), Rate(), TimeRemainingColumn())
     with Progress(*columns, console=status_console(), transient=True) as progress:
         yield from progress.track(results, total=total)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import math
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+from edgeworthy.results import plain
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -125,20 +126,6 @@ def print_json(value: Any) -> None:
 def print_json_line(value: Any) -> None:
     """One result as one line of JSON on stdout."""
     click.echo(json.dumps(plain(value), ensure_ascii=False))
-
-
-def plain(value: Any) -> Any:
-    """A result as JSON values; numbers that JSON cannot write become None."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = dataclasses.fields(value)
-        return {field.name: plain(getattr(value, field.name)) for field in fields}
-    if isinstance(value, Mapping):
-        return {str(key): plain(entry) for key, entry in value.items()}
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, Iterable) and not isinstance(value, str | bytes):
-        return [plain(entry) for entry in value]
-    return value
 
 
 def _console(stream: Any) -> Console:
