@@ -12,6 +12,9 @@ cover-round          timm `ResizeKeepRatio(longest=0)`: ratio = min(h/th, w/tw);
 contain-round        timm `ResizeKeepRatio(longest=1)`: ratio = max(h/th, w/tw); sides round(side / ratio)
 exact                both sides as given: torchvision `Resize((h, w))`, Transformers' plain size
 ===================  =========================================================================
+
+Where a crop leaves out an odd number of pixels, `centre` says what becomes of the half: `even` rounds the
+offset to the even neighbour, as torchvision's and timm's `center_crop` do; `down`, as Transformers'.
 """
 
 from __future__ import annotations
@@ -27,10 +30,12 @@ MAX_SIDE_PX = 16_384
 
 Mode = Literal["crop", "letterbox", "stretch"]
 ResizeRule = Literal["shorter-truncate", "cover-round", "contain-round", "exact"]
+Centre = Literal["even", "down"]
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"]
 
 MODES: tuple[Mode, ...] = get_args(Mode)
 RESIZE_RULES: tuple[ResizeRule, ...] = get_args(ResizeRule)
+CENTRES: tuple[Centre, ...] = get_args(Centre)
 INTERPOLATIONS: tuple[Interpolation, ...] = get_args(Interpolation)
 
 
@@ -44,6 +49,7 @@ class Frame:
         height, width: the model's input in pixels.
         resize: the target of the resize before a centre crop: shorter side, or (height, width).
         resize_rule: how the target becomes a size; see the module's table.
+        centre: how the offset of a centre crop is rounded.
         fill: 0..255 per channel, where a crop reaches beyond the picture or a letterbox has bars.
         interpolation: Pillow's filter of that name.
         antialias: whether the filter widens when it shrinks, as Pillow's always does.
@@ -58,6 +64,7 @@ class Frame:
     width: int
     resize: int | tuple[int, int]
     resize_rule: ResizeRule
+    centre: Centre = "even"
     fill: tuple[int, ...] = (0,)
     interpolation: Interpolation = "bilinear"
     antialias: bool = True
@@ -66,6 +73,7 @@ class Frame:
     def __post_init__(self) -> None:
         _one_of("frame mode", self.mode, MODES)
         _one_of("resize rule", self.resize_rule, RESIZE_RULES)
+        _one_of("centre", self.centre, CENTRES)
         _one_of("interpolation", self.interpolation, INTERPOLATIONS)
         _one_of("channel order", self.channel_order, ("RGB", "L"))
         if not self.fill or not all(isinstance(v, int) and 0 <= v <= 255 for v in self.fill):

@@ -184,14 +184,16 @@ def _nearest(side: float, limit: int) -> int:
 
 
 def _centre(image: Image.Image, frame: Frame) -> Image.Image:
-    """Crop as torchvision's center_crop: pad where the picture is smaller, round the offset to even."""
+    """Crop as `frame.centre` says, after padding where the picture is smaller than that."""
+    up = frame.centre == "down"  # Transformers rounds the offset down, and the padding before it up
     width, height = image.size
     if width < frame.width or height < frame.height:
-        left, top = max(0, (frame.width - width) // 2), max(0, (frame.height - height) // 2)
+        left, top = ((max(0, side) + up) // 2 for side in (frame.width - width, frame.height - height))
         canvas = Image.new(image.mode, (max(width, frame.width), max(height, frame.height)), _fill(frame))
         canvas.paste(image, (left, top))
         image, (width, height) = canvas, canvas.size
-    top, left = round((height - frame.height) / 2.0), round((width - frame.width) / 2.0)
+    over = height - frame.height, width - frame.width
+    top, left = (side // 2 if frame.centre == "down" else round(side / 2.0) for side in over)
     return image.crop((left, top, left + frame.width, top + frame.height))
 
 

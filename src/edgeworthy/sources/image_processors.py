@@ -19,11 +19,6 @@ from edgeworthy.sources.processor_trials import UnlikeError, try_frame, try_norm
 if TYPE_CHECKING:
     pass
 
-BESIDE = (
-    "Where a resized side exceeds the crop by an odd number of pixels, the file's centre crop may lie one "
-    "pixel beside the image processor's."
-)
-
 _KIND = re.compile(r"\w+(?:ImageProcessor|FeatureExtractor)(?:Pil|Fast)?")
 _TIMM = "TimmWrapperImageProcessor"
 _UNLIKE = {
@@ -82,15 +77,14 @@ class _Geometry:
         else:
             resize = (round(self.resize[0] * high), round(self.resize[1] * wide))
         return Frame(
-            mode="crop", height=height, width=width, resize=resize, resize_rule=self.rule, **self.details
+            mode="crop",
+            height=height,
+            width=width,
+            resize=resize,
+            resize_rule=self.rule,
+            centre="down",
+            **self.details,
         )
-
-    @property
-    def may_lie_beside(self) -> bool:
-        """Whether Transformers' rounding of the offset, always down, can differ from ours, to even."""
-        if isinstance(self.resize, int) or self.rule != "exact":
-            return True
-        return any((side - crop) % 4 == 3 for side, crop in zip(self.resize, self.crop, strict=True))
 
 
 def pipeline_of(source: str | Path, *, channels: int = 3) -> Pipeline:
@@ -187,12 +181,10 @@ def _framed(
 ) -> Pipeline:
     try:
         frame = geometry.frame_at((len(normalization.mean), *geometry.crop))
-        beside = 1 if geometry.may_lie_beside else 0
-        try_frame(processor, frame, normalization, flips=found.flips_channels, beside=beside)
+        try_frame(processor, frame, normalization, flips=found.flips_channels)
     except (UnlikeError, EdgeworthyError) as error:
         return _noted(found, f"Framing is not taken from {kind}: {error}")
-    framed = replace(found, frame_at=geometry.frame_at)
-    return _noted(framed, BESIDE) if geometry.may_lie_beside else framed
+    return replace(found, frame_at=geometry.frame_at)
 
 
 def _flips(processor: Any, kind: str) -> bool:

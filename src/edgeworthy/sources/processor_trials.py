@@ -38,9 +38,7 @@ def try_normalization(processor: Any, normalization: Normalization, channels: in
         raise UnlikeError("its mean, std and scale do not explain what it gives.")
 
 
-def try_frame(
-    processor: Any, frame: Frame, normalization: Normalization, *, flips: bool, beside: int
-) -> None:
+def try_frame(processor: Any, frame: Frame, normalization: Normalization, *, flips: bool) -> None:
     """Compare a frame with what the processor does to made-up pictures.
 
     Args:
@@ -48,7 +46,6 @@ def try_frame(
         frame: of the size that the processor gives.
         normalization: as the processor does it.
         flips: whether it gives BGR.
-        beside: pixels by which its centre crop may lie above and to the left of ours.
 
     Raises:
         UnlikeError: where they differ.
@@ -60,19 +57,9 @@ def try_frame(
         if ours.shape != theirs.shape:
             wide, high = image.size
             raise UnlikeError(f"of {high}x{wide} px it makes {'x'.join(map(str, theirs.shape))}.")
-        difference = _difference(ours, theirs, beside)
+        difference = float(np.abs(ours - theirs).max())
         if not difference <= _LEVELS:
             raise UnlikeError(f"its pixels differ from what its settings say by {difference:.3g} of 255.")
-
-
-def _difference(ours: Any, theirs: Any, beside: int) -> float:
-    """The largest of all pixels [C, H, W], where theirs may lie so many pixels to the left and above."""
-    _, height, width = ours.shape
-    shifts = [(down, right) for down in range(beside + 1) for right in range(beside + 1)]
-    return min(
-        float(np.abs(ours[:, : height - down, : width - right] - theirs[:, down:, right:]).max())
-        for down, right in shifts
-    )
 
 
 def _made_up(frame: Frame) -> Iterator[Image]:
