@@ -9,7 +9,7 @@ from PIL import Image
 from edgeworthy.contract import Normalization
 from edgeworthy.errors import ImageError
 from edgeworthy.frames import Frame
-from edgeworthy.images import frame_picture, list_pictures, normalise, open_picture
+from edgeworthy.images import frame_picture, framed, list_pictures, normalise, open_picture
 from edgeworthy.sources.timm_library import frame_of
 from edgeworthy.sources.torchvision_shim import mend_torchvision
 
@@ -208,3 +208,45 @@ def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
         open_picture(tmp_path / "pipe.png")
     with pytest.raises(ImageError, match="no pictures"):
         list_pictures([tmp_path])
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 1), (2, 20_000)])
+@pytest.mark.parametrize("mode", ["crop", "letterbox", "stretch"])
+def test_sides_of_one_pixel_are_framed(tmp_path, size, mode):
+    picture(size).save(tmp_path / "a.png")
+    pixels = framed(tmp_path / "a.png", getattr(Frame, mode)(24, 32))
+    assert pixels.shape == (24, 32, 3)
+    assert pixels.any()
+
+
+def test_a_strip_whose_resize_would_fill_the_memory_is_refused(tmp_path):
+    picture((50_000, 1)).save(tmp_path / "strip.png")
+    crop = Frame(mode="crop", height=224, width=224, resize=256, resize_rule="shorter-truncate")
+    with pytest.raises(ImageError, match=r"strip\.png cannot be framed.*50000x1 px, resized to 12800000x256"):
+        framed(tmp_path / "strip.png", crop)
+    assert framed(tmp_path / "strip.png", Frame.letterbox(224, 224)).shape == (224, 224, 3)
+
+
+@pytest.mark.parametrize("form", ["gif", "png", "webp", "avif"])
+def test_the_first_picture_of_an_animation_counts(tmp_path, form):
+    first, *others = (Image.new("RGB", (20, 20), (level,) * 3) for level in (10, 200, 100))
+    try:
+        first.save(tmp_path / f"a.{form}", save_all=True, append_images=others)
+    except (KeyError, OSError):
+        pytest.skip(f"this Pillow does not write {form}")
+    assert abs(float(np.asarray(open_picture(tmp_path / f"a.{form}")).mean()) - 10) < 1
+
+
+@pytest.mark.parametrize(
+    ("name", "mode"),
+    [("a.jpg", "CMYK"), ("a.tif", "CMYK"), ("a.gif", "P"), ("a.webp", "RGB"), ("a.avif", "RGB")],
+)
+def test_formats_and_colour_spaces_come_to_rgb(tmp_path, name, mode):
+    smooth = Image.fromarray(np.linspace(0, 255, 60 * 40 * 3, dtype=np.uint8).reshape(40, 60, 3))
+    saved = smooth.convert(mode)
+    try:
+        saved.save(tmp_path / name)
+    except (KeyError, OSError):
+        pytest.skip(f"this Pillow does not write {name}")
+    found = np.asarray(open_picture(tmp_path / name), dtype=float)
+    assert np.abs(found - np.asarray(saved.convert("RGB"), dtype=float)).mean() < 2

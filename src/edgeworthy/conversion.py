@@ -29,7 +29,7 @@ from edgeworthy.errors import (
 )
 from edgeworthy.evidence import Activation, Evidence
 from edgeworthy.frames import Frame
-from edgeworthy.images import frame_picture, list_pictures, normalise, open_picture
+from edgeworthy.images import framed, list_pictures, normalise
 from edgeworthy.memory import give_back
 from edgeworthy.model import Draft, Written, no_room, read, to_bytes
 from edgeworthy.parity import ROUGHEST, verify
@@ -331,7 +331,7 @@ def _probes(settled: Settled, options: ExportOptions) -> list[Probe]:
         order: Any = "L" if channels == 1 else "RGB"
         frame = settled.frame or Frame.letterbox(height, width, channel_order=order)
         for path in list_pictures([str(options.samples)]):
-            probes.append(Probe(Path(path).name, frame_picture(open_picture(path, order), frame)))
+            probes.append(Probe(Path(path).name, framed(path, frame)))
     return probes
 
 

@@ -111,12 +111,30 @@ def open_picture(path: str | Path, channel_order: Literal["RGB", "L"] = "RGB") -
         raise ImageError(f"{path} cannot be decoded: {type(error).__name__}: {first_line(error)}.") from error
 
 
+def framed(path: str | Path, frame: Frame) -> Pixels:
+    """Decode a picture's file and carry out a frame on it; uint8 [H, W, C].
+
+    Raises:
+        ImageError: where it cannot be decoded, or framed.
+    """
+    picture = open_picture(path, frame.channel_order)
+    try:
+        return frame_picture(picture, frame)
+    except ImageError as error:
+        raise ImageError(f"{path} cannot be framed: {error.message}", hint=error.hint) from error
+
+
 def frame_picture(image: Image.Image, frame: Frame) -> Pixels:
-    """Carry out a frame on an RGB or L picture; uint8 [H, W, C]."""
+    """Carry out a frame on an RGB or L picture; uint8 [H, W, C].
+
+    Raises:
+        ImageError: where its sides are so unequal that resizing the shorter one would fill the memory.
+    """
     if image.mode != frame.channel_order:
         image = image.convert(frame.channel_order)
     size = _resized(image.size, frame)
     if size != image.size:
+        _refuse_strip(image.size, size)
         image = image.resize(size, _FILTERS[frame.interpolation])
     if frame.mode == "crop":
         image = _centre(image, frame)
@@ -140,6 +158,14 @@ def _refuse_bomb(image: Image.Image) -> None:
     limit = Image.MAX_IMAGE_PIXELS
     if limit is not None and image.width * image.height > limit:
         raise Image.DecompressionBombError(f"{image.width}x{image.height} px, the limit is {limit} pixels")
+
+
+def _refuse_strip(size: tuple[int, int], resized: tuple[int, int]) -> None:
+    """A picture of 50,000x1 px would be resized to 12.8 million px by 256."""
+    limit = Image.MAX_IMAGE_PIXELS
+    if limit is not None and resized[0] * resized[1] > limit:
+        sides = f"{size[0]}x{size[1]} px, resized to {resized[0]}x{resized[1]}"
+        raise ImageError(f"It is too narrow: {sides}, where the limit is {limit} pixels.")
 
 
 def _is_picture(path: Path) -> bool:

@@ -15,7 +15,7 @@ from edgeworthy import machine
 from edgeworthy.contract import Normalization
 from edgeworthy.errors import ImageError, ModelFileError, OptionError
 from edgeworthy.frames import Frame, Mode
-from edgeworthy.images import frame_picture, normalise, open_picture
+from edgeworthy.images import framed, normalise
 from edgeworthy.results import Prediction, Score, Unreadable
 from edgeworthy.runtime import FileFacts, Session, facts_of
 
@@ -100,7 +100,7 @@ class Predictor:
 
     def _classified(self, path: str | Path) -> Prediction | Unreadable:
         try:
-            picture = frame_picture(open_picture(path, self.frame.channel_order), self.frame)
+            picture = framed(path, self.frame)
         except ImageError as error:
             return Unreadable(path=str(path), message=str(error))
         values = normalise(picture, self._normalization, self._facts.layout)
