@@ -36,7 +36,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeworthy import export, machine
-from edgeworthy.images import frame_picture, list_pictures, normalise, open_picture
+from edgeworthy.images import framed, list_pictures, normalise
 from edgeworthy.predictor import Predictor
 from edgeworthy.runtime import Session
 from edgeworthy.sources.torchvision_shim import mend_torchvision
@@ -106,8 +106,7 @@ def limit(file: Path, name: str) -> Pass:
 
     def once(paths: list[Path]) -> int:
         for path in paths:
-            pixels = frame_picture(open_picture(path), predictor.frame)
-            session.scores(normalise(pixels, predictor._normalization, "nchw"))
+            session.scores(normalise(framed(path, predictor.frame), predictor._normalization, "nchw"))
         return len(paths)
 
     return once

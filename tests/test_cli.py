@@ -215,7 +215,7 @@ def test_predict_leaves_nothing_half_written(run, tmp_path, pictures):
         (("-o", "rows.csv"), "--force"),
         (("-o", "absent/rows.csv"), "does not exist"),
         (("-o", "rows.txt"), "results.jsonl or results.csv"),
-        (("-o", "rows.jsonl", "--jobs", "10000"), "jobs=10000 is not one of 0 to"),
+        (("-o", "rows.jsonl", "--jobs", "10000"), "jobs=10000 with threads=0 is more than the"),
     ):
         code, _, err = run("predict", "m.onnx", "photos", *words)
         assert code == 2
@@ -238,11 +238,14 @@ def test_predict_shows_what_is_above_the_threshold(run, tmp_path, pictures):
 
 def test_predict_takes_lists_of_paths(run, tmp_path, pictures, monkeypatch):
     classifier_file(tmp_path / "m.onnx")
-    (tmp_path / "list.txt").write_text("photos/red.png\n\nphotos/blue.png\r\nphotos/absent.png\n")
+    listed = (
+        "\ufeffphotos/red.png\n\nphotos/blue.png\r\nphotos/absent\u2028.png\n"  # as Windows writes it, too
+    )
+    (tmp_path / "list.txt").write_bytes(listed.encode())
     code, out, _ = run("predict", "m.onnx", "@list.txt", "--json")
     assert code == 1
-    told = [(row["path"], row.get("error", "")) for row in map(json.loads, out.splitlines())]
-    assert [path for path, _ in told] == ["photos/red.png", "photos/blue.png", "photos/absent.png"]
+    told = [(row["path"], row.get("error", "")) for row in map(json.loads, out.strip().split("\n"))]
+    assert [path for path, _ in told] == ["photos/red.png", "photos/blue.png", "photos/absent\u2028.png"]
     assert "is not there" in told[2][1]
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"photos/red.png\n")))
     assert [json.loads(run("predict", "m.onnx", "-", "--json")[1])["path"]] == ["photos/red.png"]

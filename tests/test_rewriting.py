@@ -50,7 +50,7 @@ class Unwritable(Tiny):
         rows, columns = x.shape[2] - 6, x.shape[3] - 13  # no numbers in a TorchScript trace
         x = functional.interpolate(x, (rows, columns), mode="bicubic", antialias=True)
         x = functional.interpolate(x, (21, 23), mode="nearest-exact")
-        x = functional.adaptive_max_pool2d(x, (10, 12)) + functional.adaptive_avg_pool2d(
+        x = functional.adaptive_max_pool2d(x, (x.shape[2] // 2, 12)) + functional.adaptive_avg_pool2d(
             x, (x.shape[2] // 2, 12)
         )
         x = functional.fold(functional.unfold(x, 3, padding=1), (10, 12), 3, padding=1)

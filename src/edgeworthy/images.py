@@ -71,16 +71,17 @@ def list_pictures(inputs: Iterable[str | Path]) -> list[Path]:
 
 
 def _listed(entry: str) -> list[Path]:
-    """The lines of a file, or of standard input, that are not empty."""
+    """The lines of a file, or of standard input, that are not empty; only a line feed ends one."""
     try:
         if entry == "-":
             text = sys.stdin.buffer.read().decode("utf-8", "surrogateescape")
         else:
-            text = Path(entry[1:]).read_text(encoding="utf-8", errors="surrogateescape")
+            text = Path(entry[1:]).read_bytes().decode("utf-8", "surrogateescape")
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or first_line(error)
         raise ImageError(f"The list {entry!r} cannot be read: {reason}.", hint=_GIVE) from error
-    return [Path(line) for line in text.splitlines() if line.strip()]
+    lines = (line.removesuffix("\r") for line in text.removeprefix("\ufeff").split("\n"))
+    return [Path(line) for line in lines if line.strip()]
 
 
 def open_picture(path: str | Path, channel_order: Literal["RGB", "L"] = "RGB") -> Image.Image:

@@ -159,12 +159,11 @@ def at_a_time(pictures: int, threads: int = 0) -> int:
 def _shared_out(jobs: int, threads: int) -> tuple[int, int]:
     """(pictures at a time, threads for each); threads that do nothing but this keep to themselves."""
     cores = machine.cores()
-    for value, option in ((jobs, "jobs"), (threads, "threads")):
-        if not 0 <= value <= cores:
-            raise OptionError(
-                f"{option}={value} is not one of 0 to {cores}, the cores that this process may use.",
-                hint="More would only wait for each other; 0 takes all.",
-            )
+    if min(jobs, threads) < 0 or jobs * max(1, threads) > cores:
+        raise OptionError(
+            f"jobs={jobs} with threads={threads} is more than the {cores} cores that this process may use.",
+            hint="More would only wait for each other; 0 takes all.",
+        )
     jobs = jobs or max(1, cores // max(1, threads))
     return jobs, threads or max(1, cores // jobs)
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
-from typing import Any, Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
 
 from edgeworthy.contract import Contract, Layout, Normalization
 from edgeworthy.frames import Frame
@@ -239,16 +238,3 @@ class Inspection:
     frame: Frame | None
     evidence: Mapping[str, str]
     metadata: Mapping[str, str]
-
-
-def plain(value: Any) -> Any:
-    """A result as JSON values; numbers that JSON cannot write become None."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return {entry.name: plain(getattr(value, entry.name)) for entry in fields(value)}
-    if isinstance(value, Mapping):
-        return {str(key): plain(entry) for key, entry in value.items()}
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, Iterable) and not isinstance(value, str | bytes):
-        return [plain(entry) for entry in value]
-    return value

@@ -126,7 +126,7 @@ def command(file: Path, pictures: tuple[str, ...], as_json: bool, **options: Any
     failed = failures.total()
     if options["output"]:
         status_console().print(f"{options['output']}: {len(paths) - failed} pictures", soft_wrap=True)
-    if failed and not as_json:
+    if failed and (options["output"] or not as_json):
         status_console().print(_summary(failures, len(paths)), style="red", soft_wrap=True)
     return 1 if failed else 0
 

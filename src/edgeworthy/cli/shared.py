@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from edgeworthy.results import plain
+from edgeworthy.plain import json_line, plain
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -125,7 +125,7 @@ def print_json(value: Any) -> None:
 
 def print_json_line(value: Any) -> None:
     """One result as one line of JSON on stdout."""
-    click.echo(json.dumps(plain(value), ensure_ascii=False))
+    click.echo(json_line(value))
 
 
 def _console(stream: Any) -> Console:

@@ -221,7 +221,7 @@ def _divides(input: Tensor, output_size: Any) -> bool:
 
 def _pair(value: Any) -> tuple[Any, Any]:
     one, other = value if isinstance(value, tuple | list | torch.Size) else (value, value)
-    return one, other
+    return _numbers(one), _numbers(other)
 
 
 _REPLACEMENTS: dict[Any, Callable[..., Any]] = {

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
 from edgeworthy.errors import OptionError
 from edgeworthy.frames import Frame
-from edgeworthy.results import Prediction, Unreadable, plain
+from edgeworthy.plain import json_line
+from edgeworthy.results import Prediction, Unreadable
 
 Result = Prediction | Unreadable
 Writer = Callable[[Result], None]
@@ -19,10 +19,10 @@ COLUMNS = ("path", "rank", "class_id", "class", "probability", "error")
 
 
 def json_row(result: Result, frame: Frame, source: str) -> dict[str, Any]:
-    """One picture as a JSON object: its scores with the frame they were got by, or the error."""
+    """One picture for JSON: its scores with the frame they were got by, or the error."""
     if isinstance(result, Unreadable):
         return {"path": result.path, "error": result.message}
-    return {"path": result.path, "frame": frame.mode, "frame_source": source, "scores": plain(result.scores)}
+    return {"path": result.path, "frame": frame.mode, "frame_source": source, "scores": result.scores}
 
 
 def writer_for(path: Path, stream: TextIO, frame: Frame, source: str) -> Writer:
@@ -34,12 +34,12 @@ def writer_for(path: Path, stream: TextIO, frame: Frame, source: str) -> Writer:
     Raises:
         OptionError: on another suffix.
     """
+    refuse_suffix(path)
     if path.suffix.lower() == ".csv":
         return _csv_writer(stream)
-    refuse_suffix(path)
 
     def write(result: Result) -> None:
-        stream.write(json.dumps(json_row(result, frame, source), ensure_ascii=False) + "\n")
+        stream.write(json_line(json_row(result, frame, source)) + "\n")
 
     return write
 
