@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgeworthy import errors, machine, predictor
+from edgeworthy import errors, machine, predictor, runtime
 from edgeworthy.contract import Normalization
 from edgeworthy.evidence import PREFIX
 from edgeworthy.frames import Frame
 from edgeworthy.predictor import Predictor, predict
 from edgeworthy.results import Prediction, Unreadable
+from edgeworthy.runtime import Session
 from tests.factory import classifier_file
 
 
@@ -154,9 +155,9 @@ def test_a_stream_is_read_no_further_than_needed(tmp_path, pictures):
     stream = (taken.append(path) or path for path in pictures * 100)
     results = Predictor(classifier_file(tmp_path / "m.onnx"), jobs=1).predict(stream)
     next(results)
-    assert len(taken) <= 5
+    assert len(taken) <= 8
     results.close()
-    assert len(taken) <= 5
+    assert len(taken) <= 8
 
 
 def test_a_containers_quota_counts(tmp_path, monkeypatch):
@@ -173,3 +174,25 @@ def test_a_containers_quota_counts(tmp_path, monkeypatch):
     ):
         quota.write_text(text)
         assert machine.cores() == expected
+
+
+def test_a_thread_that_has_done_enough_gets_a_session_of_its_own(tmp_path, monkeypatch):
+    """With the same scores; not where the file is large, or another by now."""
+    monkeypatch.setattr(runtime, "_OWN_AFTER", 2)
+    path = classifier_file(tmp_path / "m.onnx")
+    shared = Session(path)
+    batch = np.full((1, 3, 12, 16), 0.5, np.float32)
+    expected = shared.scores(batch)
+    loaded = []
+    monkeypatch.setattr(runtime, "Session", lambda *a, **k: loaded.append(a) or Session(*a, **k))
+    beside = runtime.SideBySide(shared, jobs=2, threads=1)
+    assert all((beside.scores(batch) == expected).all() for _ in range(5))
+    assert len(loaded) == 1
+    monkeypatch.setattr(runtime, "_OWN_BYTES", 10)
+    large = runtime.SideBySide(shared, jobs=2, threads=1)
+    monkeypatch.setattr(runtime, "_OWN_BYTES", 2**30)
+    changed = runtime.SideBySide(shared, jobs=2, threads=1)
+    path.write_bytes(b"another")
+    for sessions in (large, changed):
+        assert all((sessions.scores(batch) == expected).all() for _ in range(5))
+    assert len(loaded) == 1

@@ -6,7 +6,10 @@ RGB picture: the same Pillow resize, the same rounding, the same offsets.
 
 from __future__ import annotations
 
+import functools
 import glob
+import os
+import stat
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -92,14 +95,16 @@ def open_picture(path: str | Path, channel_order: Literal["RGB", "L"] = "RGB") -
     Raises:
         ImageError: where it is missing, no picture, cut off, or too large to decode safely.
     """
-    if Path(path).exists() and not Path(path).is_file():
-        raise ImageError(f"{path} is no regular file.", hint=_GIVE)
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise ImageError(f"{path} is no regular file.", hint=_GIVE)
         with Image.open(path) as image:
             _refuse_bomb(image)
             image.load()
-            upright = ImageOps.exif_transpose(image)
-            return _eight_bits(upright, image.format).convert(channel_order)
+            ImageOps.exif_transpose(image, in_place=True)
+            return _converted(_eight_bits(image, image.format), channel_order)
+    except ImageError:
+        raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageError(f"{path} is too large to decode safely: {first_line(error)}") from error
     except FileNotFoundError as error:
@@ -131,8 +136,7 @@ def frame_picture(image: Image.Image, frame: Frame) -> Pixels:
     Raises:
         ImageError: where its sides are so unequal that resizing the shorter one would fill the memory.
     """
-    if image.mode != frame.channel_order:
-        image = image.convert(frame.channel_order)
+    image = _converted(image, frame.channel_order)
     size = _resized(image.size, frame)
     if size != image.size:
         _refuse_strip(image.size, size)
@@ -147,11 +151,22 @@ def frame_picture(image: Image.Image, frame: Frame) -> Pixels:
 
 def normalise(pixels: Pixels, normalization: Normalization, layout: Layout) -> npt.NDArray[np.float32]:
     """(pixel - mean) / std in float32 for uint8 [H, W, C]; gives [1, C, H, W] or [1, H, W, C]."""
-    mean, std = (np.array(values, np.float32) for values in (normalization.mean, normalization.std))
-    values = (pixels.astype(np.float32) - mean) / std
-    if layout == "nchw":
-        values = values.transpose(2, 0, 1)
-    return np.ascontiguousarray(values[None], dtype=np.float32)
+    height, width, channels = pixels.shape
+    shape = (channels, height, width) if layout == "nchw" else pixels.shape
+    values = np.empty((1, *shape), np.float32)
+    planes = values[0] if layout == "nchw" else values[0].transpose(2, 0, 1)
+    for channel, table in enumerate(_tables(normalization)):
+        # "clip" writes straight into the plane; no uint8 is outside of a table
+        np.take(table, pixels[..., channel], out=planes[channel], mode="clip")
+    return values
+
+
+@functools.lru_cache(maxsize=16)
+def _tables(normalization: Normalization) -> npt.NDArray[np.float32]:
+    """What each of the 256 values becomes, a row for each channel: a quarter of the time of the arithmetic."""
+    mean, std = (np.array(side, np.float32)[:, None] for side in (normalization.mean, normalization.std))
+    table: npt.NDArray[np.float32] = (np.arange(256, dtype=np.float32) - mean) / std
+    return table
 
 
 def _refuse_bomb(image: Image.Image) -> None:
@@ -171,6 +186,11 @@ def _refuse_strip(size: tuple[int, int], resized: tuple[int, int]) -> None:
 
 def _is_picture(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES and not any(part.startswith(".") for part in path.parts)
+
+
+def _converted(image: Image.Image, mode: str) -> Image.Image:
+    """Pillow would copy a picture that is of the mode already."""
+    return image if image.mode == mode else image.convert(mode)
 
 
 def _eight_bits(image: Image.Image, form: str | None) -> Image.Image:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Iterator, Sized
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,10 +14,9 @@ from edgeworthy.contract import Normalization
 from edgeworthy.errors import ImageError, ModelFileError, OptionError
 from edgeworthy.frames import Frame, Mode
 from edgeworthy.images import framed, normalise
+from edgeworthy.pipeline import side_by_side
 from edgeworthy.results import Prediction, Score, Unreadable
-from edgeworthy.runtime import FileFacts, Session, facts_of
-
-_AHEAD = 4  # pictures for each of those that work side by side, finished or waiting, at most
+from edgeworthy.runtime import FileFacts, Session, SideBySide, facts_of
 
 
 class Predictor:
@@ -61,8 +58,9 @@ class Predictor:
                 f"The number of classes {top_k} is not above zero.", hint="Give --top-k 1 or more."
             )
         self._jobs, threads = _shared_out(jobs, threads)
-        self._session = Session(Path(file), threads=threads)  # its runs do not disturb each other
-        self._facts = facts_of(self._session)
+        session = Session(Path(file), threads=threads)
+        self._sessions = SideBySide(session, jobs=self._jobs, threads=threads)
+        self._facts = facts_of(session)
         self._top_k, self._threshold = top_k, threshold
         chosen = normalization or self._facts.normalization
         if chosen is not None and len(chosen.mean) == 1:
@@ -86,17 +84,7 @@ class Predictor:
         Raises:
             ModelFileError: where the file fails on a picture, or names another number of classes.
         """
-        waiting: deque[Future[Prediction | Unreadable]] = deque()
-        with ThreadPoolExecutor(self._jobs) as crew:
-            try:
-                for path in pictures:
-                    waiting.append(crew.submit(self._classified, path))
-                    if len(waiting) >= self._jobs * _AHEAD:
-                        yield waiting.popleft().result()
-                while waiting:
-                    yield waiting.popleft().result()
-            finally:
-                crew.shutdown(cancel_futures=True)
+        return side_by_side(self._classified, pictures, self._jobs)
 
     def _classified(self, path: str | Path) -> Prediction | Unreadable:
         try:
@@ -104,13 +92,13 @@ class Predictor:
         except ImageError as error:
             return Unreadable(path=str(path), message=str(error))
         values = normalise(picture, self._normalization, self._facts.layout)
-        return Prediction(path=str(path), scores=self._ranked(self._session.scores(values).reshape(-1)))
+        return Prediction(path=str(path), scores=self._ranked(self._sessions.scores(values).reshape(-1)))
 
     def _ranked(self, scores: npt.NDArray[np.float32]) -> tuple[Score, ...]:
         names = self.class_names or tuple(map(str, range(len(scores))))
         if len(names) != len(scores):
             raise ModelFileError(
-                f"{self._session.path} names {len(names)} classes and gives {len(scores)} scores.",
+                f"{self._sessions.shared.path} names {len(names)} classes and gives {len(scores)} scores.",
                 hint="See: edgeworthy check",
             )
         best = np.argsort(-np.nan_to_num(scores, nan=-1), kind="stable")[: self._top_k]

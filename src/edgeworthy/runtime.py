@@ -6,6 +6,7 @@ Sessions use one thread unless told otherwise, so that figures repeat.
 from __future__ import annotations
 
 import os
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,8 @@ from edgeworthy.silence import without_telemetry
 
 Array = npt.NDArray[np.float32]
 
+_OWN_AFTER = 256  # runs of a thread in the shared session: by then, waiting has cost what loading another does
+_OWN_BYTES = 512 * 2**20  # of the file, times the threads; larger files stay in one session
 _QUIET = 4  # ONNX Runtime's log level "fatal": everything else is reported as an exception
 
 
@@ -136,6 +139,48 @@ class Session:
         feeds[(self.picture or self.inputs[0]).name] = batch
         values = self.run(feeds, [self.scores_port.name])[0]
         return np.asarray(values, dtype=np.float32)
+
+
+class SideBySide:
+    """One file for many threads: they share a session, until one has done enough to be worth its own.
+
+    ONNX Runtime's sessions can be shared, but threads in one wait for each other now and then: two threads
+    do about 5 % more in sessions of their own (`benchmarks/throughput.py`). The weights are held once for
+    each of them then, so large files stay shared, and so does a file that has changed meanwhile.
+
+    Args:
+        shared: for the first runs of every thread.
+        jobs: threads that will use it at the same time.
+        threads: of each session.
+    """
+
+    def __init__(self, shared: Session, *, jobs: int, threads: int) -> None:
+        self.shared, self._threads = shared, threads
+        self._file = shared.path.stat()
+        self._apart = jobs > 1 and self._file.st_size * jobs <= _OWN_BYTES
+        self._mine = threading.local()
+
+    def scores(self, batch: Array) -> Array:
+        """As `Session.scores`, in the session that is this thread's by now."""
+        session: Session | None = getattr(self._mine, "session", None)
+        if session is None and self._apart:
+            self._mine.runs = getattr(self._mine, "runs", 0) + 1
+            if self._mine.runs == _OWN_AFTER:
+                session = self._mine.session = self._own()
+        return (session or self.shared).scores(batch)
+
+    def _own(self) -> Session:
+        try:
+            now = self.shared.path.stat()
+            if (now.st_ino, now.st_size, now.st_mtime_ns) == (
+                self._file.st_ino,
+                self._file.st_size,
+                self._file.st_mtime_ns,
+            ):
+                return Session(self.shared.path, threads=self._threads)
+        except (OSError, ModelFileError):  # gone or changed: what is loaded goes on
+            pass
+        return self.shared
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
