@@ -37,9 +37,9 @@ from pathlib import Path
 from typing import Any
 
 from edgeworthy import export, machine
-from edgeworthy.images import framed, list_pictures, normalise
+from edgeworthy.filemodel import FileModel
+from edgeworthy.images import framed, list_pictures
 from edgeworthy.predictor import Predictor
-from edgeworthy.runtime import Session
 from edgeworthy.sources.torchvision_shim import mend_torchvision
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -104,11 +104,12 @@ def timm_eager(file: Path, name: str) -> Pass:
 
 def limit(file: Path, name: str) -> Pass:
     """One thread that does what no contender can do without; its processor time gives the limit."""
-    predictor, session = Predictor(file, jobs=1, threads=1), Session(file, threads=1)
+    model = FileModel(file)
+    frame, _ = model.frame()
 
     def once(paths: list[Path]) -> int:
         for path in paths:
-            session.scores(normalise(framed(path, predictor.frame), predictor._normalization, "nchw"))
+            model.probabilities(framed(path, frame))
         return len(paths)
 
     return once

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgeworthy import errors, machine, predictor, runtime
+from edgeworthy import errors, filemodel, machine, runtime
 from edgeworthy.contract import Normalization
 from edgeworthy.evidence import PREFIX
 from edgeworthy.frames import Frame
@@ -115,7 +115,7 @@ def test_more_threads_than_cores_are_refused(tmp_path):
 def test_no_more_is_shared_out_than_there_is(monkeypatch, asked):
     monkeypatch.setattr(machine, "cores", lambda: 8)
     with pytest.raises(errors.OptionError, match=f"jobs={asked[0]} with threads={asked[1]} .* 8 cores"):
-        predictor._shared_out(*asked)
+        filemodel.shared_out(*asked)
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_no_more_is_shared_out_than_there_is(monkeypatch, asked):
 )
 def test_cores_are_shared_out(monkeypatch, asked, expected):
     monkeypatch.setattr(machine, "cores", lambda: 8)
-    assert predictor._shared_out(*asked) == expected
+    assert filemodel.shared_out(*asked) == expected
 
 
 @pytest.mark.parametrize(

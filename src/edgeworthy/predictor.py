@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sized
 from pathlib import Path
-from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from edgeworthy import machine
 from edgeworthy.contract import Normalization
-from edgeworthy.errors import ImageError, ModelFileError, OptionError
+from edgeworthy.errors import ImageError, OptionError
+from edgeworthy.filemodel import FileModel, shared_out
 from edgeworthy.frames import Frame, Mode
-from edgeworthy.images import framed, normalise
+from edgeworthy.images import framed
 from edgeworthy.pipeline import side_by_side
 from edgeworthy.results import Prediction, Score, Unreadable
-from edgeworthy.runtime import FileFacts, Session, SideBySide, facts_of
 
 
 class Predictor:
@@ -35,7 +34,6 @@ class Predictor:
 
     Attributes:
         frame, frame_source: what is done to pictures, and who said so.
-        class_names: from the file, or the ids where it has no names.
 
     Raises:
         ModelFileError: where the file is no classifier of pictures.
@@ -57,24 +55,15 @@ class Predictor:
             raise OptionError(
                 f"The number of classes {top_k} is not above zero.", hint="Give --top-k 1 or more."
             )
-        self._jobs, threads = _shared_out(jobs, threads)
-        session = Session(Path(file), threads=threads)
-        self._sessions = SideBySide(session, jobs=self._jobs, threads=threads)
-        self._facts = facts_of(session)
+        self._jobs, threads = shared_out(jobs, threads)
+        self._model = FileModel(file, normalization=normalization, jobs=self._jobs, threads=threads)
         self._top_k, self._threshold = top_k, threshold
-        chosen = normalization or self._facts.normalization
-        if chosen is not None and len(chosen.mean) == 1:
-            channels = self._facts.channels
-            chosen = Normalization(mean=chosen.mean * channels, std=chosen.std * channels)
-        if chosen is None or len(chosen.mean) != self._facts.channels:
-            given = f"{len(chosen.mean)} values of mean and std are" if chosen else "nothing is"
-            raise OptionError(
-                f"{file} takes {self._facts.channels} channels, and {given} known of their normalisation.",
-                hint="Give --mean and --std as in its training, one value a channel.",
-            )
-        self._normalization = chosen
-        self.frame, self.frame_source = _frame(self._facts, frame)
-        self.class_names = self._facts.class_names
+        self.frame, self.frame_source = self._model.frame(frame)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """From the file, or the ids where it has no names; empty where neither is known yet."""
+        return self._model.class_names
 
     def predict(self, pictures: Iterable[str | Path]) -> Iterator[Prediction | Unreadable]:
         """Classify pictures side by side; results come in the order of the pictures.
@@ -91,16 +80,10 @@ class Predictor:
             picture = framed(path, self.frame)
         except ImageError as error:
             return Unreadable(path=str(path), message=str(error))
-        values = normalise(picture, self._normalization, self._facts.layout)
-        return Prediction(path=str(path), scores=self._ranked(self._sessions.scores(values).reshape(-1)))
+        return Prediction(path=str(path), scores=self._ranked(self._model.probabilities(picture)))
 
     def _ranked(self, scores: npt.NDArray[np.float32]) -> tuple[Score, ...]:
-        names = self.class_names or tuple(map(str, range(len(scores))))
-        if len(names) != len(scores):
-            raise ModelFileError(
-                f"{self._sessions.shared.path} names {len(names)} classes and gives {len(scores)} scores.",
-                hint="See: edgeworthy check",
-            )
+        names = self._model.class_names
         best = np.argsort(-np.nan_to_num(scores, nan=-1), kind="stable")[: self._top_k]
         ranked = (Score(class_id=int(i), name=names[i], probability=float(scores[i])) for i in best)
         if self._threshold is None:
@@ -142,34 +125,3 @@ def predict(
 def at_a_time(pictures: int, threads: int = 0) -> int:
     """How many of so many pictures go side by side; several threads for one only pay where cores are left."""
     return max(1, min(pictures, machine.cores() // max(1, threads)))
-
-
-def _shared_out(jobs: int, threads: int) -> tuple[int, int]:
-    """(pictures at a time, threads for each); threads that do nothing but this keep to themselves."""
-    cores = machine.cores()
-    if min(jobs, threads) < 0 or jobs * max(1, threads) > cores:
-        raise OptionError(
-            f"jobs={jobs} with threads={threads} is more than the {cores} cores that this process may use.",
-            hint="More would only wait for each other; 0 takes all.",
-        )
-    jobs = jobs or max(1, cores // max(1, threads))
-    return jobs, threads or max(1, cores // jobs)
-
-
-def _frame(facts: FileFacts, asked: Mode | Frame | None) -> tuple[Frame, str]:
-    order: Literal["RGB", "L"] = "L" if facts.channels == 1 else "RGB"
-    height, width, recorded = facts.height_px, facts.width_px, facts.recorded.frame
-    if isinstance(asked, Frame):
-        return asked, "chosen"
-    fits = recorded is not None and (recorded.height, recorded.width) == (height, width)
-    if recorded is not None and fits and asked in {None, recorded.mode}:
-        return recorded, "the file's evidence"
-    details: dict[str, Any] = {"channel_order": order}
-    if recorded is not None:
-        details["interpolation"] = recorded.interpolation
-    makers = {"letterbox": Frame.letterbox, "stretch": Frame.stretch, "crop": Frame.crop}
-    if asked is None:
-        return Frame.letterbox(height, width, **details), "the platform's default"
-    if asked not in makers:
-        raise OptionError(f"Unknown frame {asked!r}.", hint=f"Use one of: {', '.join(makers)}.")
-    return makers[asked](height, width, **details), "chosen"
