@@ -1,4 +1,4 @@
-"""Write the built-in ImageNet class names from timm's ImageNetInfo; `--check` compares instead."""
+"""Write ImageNet's built-in class names and synsets from timm's ImageNetInfo; `--check` compares instead."""
 
 import sys
 from collections import Counter
@@ -7,7 +7,8 @@ from pathlib import Path
 from edgeworthy.labels import ClassNames
 from edgeworthy.sources.torchvision_shim import mend_torchvision
 
-TARGET = Path(__file__).parents[1] / "src" / "edgeworthy" / "data" / "imagenet-1k.txt"
+DATA = Path(__file__).parents[1] / "src" / "edgeworthy" / "data"
+TARGET, SYNSETS = DATA / "imagenet-1k.txt", DATA / "imagenet-1k-synsets.txt"
 
 # Synonyms that two classes share: what tells them apart.
 APART = {
@@ -29,6 +30,14 @@ def names() -> list[str]:
     return [APART.get(i) or info.index_to_description(i).split(",")[0].strip() for i in range(1000)]
 
 
+def synsets() -> list[str]:
+    """The WordNet synset of each class."""
+    mend_torchvision()
+    from timm.data import ImageNetInfo
+
+    return ImageNetInfo("imagenet-1k").label_names()
+
+
 def main() -> int:
     """Write or compare."""
     made = names()
@@ -36,10 +45,11 @@ def main() -> int:
     twice = [name for name, count in Counter(map(str.casefold, made)).items() if count > 1]
     if twice:
         sys.exit(f"not unique: {twice}")
-    text = "\n".join(made) + "\n"
+    texts = {target: "\n".join(lines) + "\n" for target, lines in ((TARGET, made), (SYNSETS, synsets()))}
     if "--check" in sys.argv:
-        return int(TARGET.read_text("utf-8") != text)
-    TARGET.write_text(text, "utf-8")
+        return int(any(target.read_text("utf-8") != text for target, text in texts.items()))
+    for target, text in texts.items():
+        target.write_text(text, "utf-8")
     return 0
 
 

@@ -16,11 +16,14 @@ from edgeworthy import errors, settling
 
 SOURCE = Path(edgeworthy.__file__).parent
 ROOT = SOURCE.parents[1]
-EXTRAS = ("torch", "torchvision", "timm", "transformers", "safetensors", "onnxsim")
+EXTRAS = (
+    *("torch", "torchvision", "timm", "transformers", "safetensors", "onnxsim"),
+    *("sklearn", "scipy", "jinja2", "pyarrow"),
+)
 ALL = [
     info.name for info in pkgutil.walk_packages([str(SOURCE)], "edgeworthy.") if "__main__" not in info.name
 ]
-HEAVY = ("edgeworthy.exporting.",)
+HEAVY = ("edgeworthy.exporting.", "edgeworthy.against")
 LIGHT = [name for name in ALL if not name.startswith(HEAVY)]
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgeworthy import errors, filemodel, machine, runtime
+from edgeworthy import errors, filemodel, machine, predictor, runtime
 from edgeworthy.contract import Normalization
 from edgeworthy.evidence import PREFIX
 from edgeworthy.frames import Frame

@@ -17,6 +17,7 @@ from edgeworthy._version import __version__
 if TYPE_CHECKING:
     from edgeworthy.contract import Contract, Normalization
     from edgeworthy.errors import EdgeworthyError
+    from edgeworthy.evaluation import evaluate
     from edgeworthy.exporter import export
     from edgeworthy.frames import Frame
     from edgeworthy.inspector import inspect
@@ -33,6 +34,7 @@ __all__ = [
     "Normalization",
     "__version__",
     "check",
+    "evaluate",
     "export",
     "inspect",
     "predict",
@@ -46,6 +48,7 @@ _HOMES = {
     "Frame": "frames",
     "Normalization": "contract",
     "check": "linter",
+    "evaluate": "evaluation",
     "export": "exporter",
     "inspect": "inspector",
     "predict": "predictor",

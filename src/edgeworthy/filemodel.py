@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +11,7 @@ import numpy.typing as npt
 from edgeworthy import machine
 from edgeworthy.contract import Normalization
 from edgeworthy.errors import ModelFileError, OptionError
+from edgeworthy.evidence import Activation
 from edgeworthy.frames import Frame, Mode
 from edgeworthy.images import Pixels, normalise
 from edgeworthy.runtime import FileFacts, Session, SideBySide, facts_of
@@ -48,6 +49,12 @@ class FileModel:
     def input_size(self) -> tuple[int, int, int]:
         """(channels, height px, width px)."""
         return self._facts.channels, self._facts.height_px, self._facts.width_px
+
+    @property
+    def activation(self) -> Activation | None:
+        """What makes probabilities of the trained model's outputs, as the file's evidence says."""
+        recorded = self._facts.recorded.activation
+        return next((known for known in get_args(Activation) if known == recorded), None)
 
     def frame(self, asked: Mode | Frame | None = None) -> tuple[Frame, str]:
         """How pictures meet the input, and who says so: the caller, the file's evidence, or the platform."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import glob
-import os
 import stat
 import sys
 from collections.abc import Iterable
@@ -96,7 +95,7 @@ def open_picture(path: str | Path, channel_order: Literal["RGB", "L"] = "RGB") -
         ImageError: where it is missing, no picture, cut off, or too large to decode safely.
     """
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode):
+        if not stat.S_ISREG(Path(path).stat().st_mode):
             raise ImageError(f"{path} is no regular file.", hint=_GIVE)
         with Image.open(path) as image:
             _refuse_bomb(image)
@@ -163,7 +162,7 @@ def normalise(pixels: Pixels, normalization: Normalization, layout: Layout) -> n
 
 @functools.lru_cache(maxsize=16)
 def _tables(normalization: Normalization) -> npt.NDArray[np.float32]:
-    """What each of the 256 values becomes, a row for each channel: a quarter of the time of the arithmetic."""
+    """What each of the 256 values becomes, a row for each channel: in a quarter of the time."""
     mean, std = (np.array(side, np.float32)[:, None] for side in (normalization.mean, normalization.std))
     table: npt.NDArray[np.float32] = (np.arange(256, dtype=np.float32) - mean) / std
     return table

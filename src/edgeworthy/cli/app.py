@@ -26,6 +26,7 @@ COMMANDS = {
     "inspect": "Show what an ONNX file says of itself.",
     "rule": "Explain what a rule requires, and why.",
     "predict": "Classify pictures with an ONNX file.",
+    "evaluate": "Measure ONNX files on labelled pictures, as the platform will see them.",
     "completion": "Print the script that completes commands in a shell.",
 }
 

@@ -13,14 +13,13 @@ import click
 from edgeworthy.cli.shared import (
     examples,
     json_option,
+    normalization_of,
     normalization_options,
     output_console,
     print_json_line,
     status_console,
     unwinding_on_sigterm,
 )
-from edgeworthy.contract import Normalization
-from edgeworthy.errors import OptionError
 from edgeworthy.frames import MODES
 from edgeworthy.model import draft
 from edgeworthy.report.drawings import SHEET_HOLDS, Drawings
@@ -104,7 +103,7 @@ def command(file: Path, pictures: tuple[str, ...], as_json: bool, **options: Any
     predictor = Predictor(
         file,
         frame=options["frame"],
-        normalization=_normalization(options),
+        normalization=normalization_of(options),
         top_k=None if options["scores"] == "all" else options["top_k"],
         threshold=options["threshold"],
         jobs=options["jobs"] or at_a_time(len(paths), options["threads"]),
@@ -165,15 +164,6 @@ def _are_probabilities(result: Result) -> bool:
     return all(-1e-5 <= score.probability <= 1 + 1e-5 for score in scores)
 
 
-def _normalization(options: dict[str, Any]) -> Normalization | None:
-    mean, std, scale = options["mean"], options["std"], options["scale"]
-    if mean is None and std is None:
-        return None
-    if mean is None or std is None:
-        raise OptionError("--mean and --std go together.", hint="Give both, one value a channel.")
-    return Normalization.guess_scale(mean, std, int(scale) if scale else None)
-
-
 def _text_printer(predictor: Predictor) -> Callable[[Result], None]:
     from edgeworthy.report.predictions import render_prediction
 
@@ -189,22 +179,7 @@ def _with_progress(results: Iterable[Result], total: int, *, to_file: bool) -> I
     if not status_console().is_terminal or (output_console().is_terminal and not to_file):
         yield from results
         return
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        ProgressColumn,
-        Task,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-    from rich.text import Text
+    from edgeworthy.cli.progress import pictures_bar
 
-    class Rate(ProgressColumn):
-        def render(self, task: Task) -> Text:
-            speed = task.finished_speed or task.speed
-            return Text("" if speed is None else f"{speed:.0f}/s")
-
-    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("pictures"), Rate(), TimeRemainingColumn())
-    with Progress(*columns, console=status_console(), transient=True) as progress:
+    with pictures_bar() as progress:
         yield from progress.track(results, total=total)

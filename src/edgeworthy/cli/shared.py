@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from edgeworthy.errors import OptionError
 from edgeworthy.plain import json_line, plain
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from edgeworthy.contract import Normalization
 
     _Numbers = click.ParamType[tuple[float, ...]]
 else:
@@ -82,6 +85,22 @@ def normalization_options(function: F) -> F:
     ):
         function = option(function)
     return function
+
+
+def normalization_of(options: dict[str, Any]) -> Normalization | None:
+    """What those three say; None without them.
+
+    Raises:
+        OptionError: where they are not whole.
+    """
+    from edgeworthy.contract import Normalization
+
+    mean, std, scale = options["mean"], options["std"], options["scale"]
+    if mean is None and std is None:
+        return None
+    if mean is None or std is None:
+        raise OptionError("--mean and --std go together.", hint="Give both, one value a channel.")
+    return Normalization.guess_scale(mean, std, int(scale) if scale else None)
 
 
 def examples(*lines: str) -> str:

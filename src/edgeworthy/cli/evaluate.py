@@ -1,0 +1,169 @@
+"""`edgeworthy evaluate`: how good ONNX files are on labelled pictures."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edgeworthy.cli.shared import (
+    TextsCommand,
+    examples,
+    json_option,
+    normalization_of,
+    normalization_options,
+    output_console,
+    print_json,
+    status_console,
+    unwinding_on_sigterm,
+)
+from edgeworthy.errors import OptionError
+from edgeworthy.frames import MODES
+from edgeworthy.results import Evaluation
+
+EXAMPLES = examples(
+    "edgeworthy evaluate cats.onnx --data validation/",
+    "edgeworthy evaluate cats.onnx --data labels.csv --frame crop letterbox stretch -o report.html",
+    "edgeworthy evaluate old.onnx new.onnx --data validation/ --frame letterbox --min-top1 0.9",
+    "edgeworthy evaluate cats.onnx --data validation/ --against timm:resnet18 --checkpoint best.pth",
+)
+
+
+@click.command(cls=TextsCommand, texts="--frame", epilog=EXAMPLES)
+@click.argument("files", nargs=-1, required=True, metavar="FILES...", type=click.Path(path_type=Path))
+@click.option(
+    "--data",
+    required=True,
+    metavar="PLACE",
+    help="Class folders, or a CSV, TSV or Parquet file of path and label.",
+)
+@click.option(
+    "--frame",
+    "frames",
+    multiple=True,
+    type=click.Choice(MODES),
+    metavar="MODE...",
+    help="crop, letterbox, stretch, or several; the file's own and letterbox if left out.",
+)
+@click.option("--path-column", metavar="NAME", help="The table's column of paths, if not told by its name.")
+@click.option("--label-column", metavar="NAME", help="The table's column of labels, if not told by its name.")
+@normalization_options
+@click.option("--against", metavar="SOURCE", help="Run this trained model, too, and show where it disagrees.")
+@click.option("--checkpoint", type=click.Path(path_type=Path), help="Its weights: .pth, .pt or .safetensors.")
+@click.option("--arch", help="Where SOURCE is a file of weights: the source of its architecture.")
+@click.option(
+    "--trust-pickle", is_flag=True, help="Let a file run code when it is loaded. Only for your own."
+)
+@click.option(
+    "--min-top1",
+    type=float,
+    metavar="SHARE",
+    help="Exit with 1 where a file's top-1 is lower in any frame; 0..1.",
+)
+@click.option(
+    "-o", "--output", metavar="FILE", type=click.Path(path_type=Path), help="Write a report to FILE.html."
+)
+@click.option("--force", is_flag=True, help="Overwrite what -o finds.")
+@click.option("--jobs", default=0, type=click.IntRange(min=0), help="Pictures at a time; 0 takes all cores.")
+@json_option
+def command(files: tuple[Path, ...], data: str, as_json: bool, **options: Any) -> int:
+    """Measure ONNX files on labelled pictures, as the platform will see them.
+
+    Shows top-1 and top-5 accuracy, precision, recall, F1, log loss and calibration error with their
+    intervals, for each file in each frame; which frame to choose; the worst classes and surest mistakes.
+
+    A label is a class name, a class id from 0, or an ImageNet synset. The platform letterboxes pictures
+    unless it is told otherwise, where training pipelines crop: the difference shows before you deploy.
+
+    The exit code is 1 where --min-top1 is missed, or pictures could not be read.
+    """
+    from edgeworthy.evaluation import evaluate
+    from edgeworthy.model import draft
+
+    least = options["min_top1"]
+    if least is not None and not 0 <= least <= 1:
+        raise OptionError(f"--min-top1 {least:g} is no share in 0..1.", hint=f"Did you mean {least / 100:g}?")
+    output: Path | None = options["output"]
+    if output and output.suffix.lower() not in {".html", ".htm"}:
+        raise OptionError(f"{output} is no page's name.", hint="Name it report.html; for machines: --json.")
+    with contextlib.ExitStack() as stack:
+        if output:
+            stack.enter_context(unwinding_on_sigterm())
+            page = stack.enter_context(draft(output, force=options["force"]))
+        with _progress() as (on_start, on_picture):
+            evaluation = evaluate(
+                files,
+                data,
+                frames=options["frames"],
+                normalization=normalization_of(options),
+                against=_source(options),
+                path_column=options["path_column"],
+                label_column=options["label_column"],
+                jobs=options["jobs"],
+                on_start=on_start,
+                on_picture=on_picture,
+            )
+        if output:
+            from edgeworthy.report.page import evaluation_page
+
+            page.write(evaluation_page(evaluation).encode())
+            page.commit()
+    _show(evaluation, as_json=as_json)
+    if output:
+        status_console().print(f"{output}: written", soft_wrap=True)
+    return _verdict(evaluation, least)
+
+
+def _show(evaluation: Evaluation, *, as_json: bool) -> None:
+    from rich.text import Text
+
+    from edgeworthy.report.evaluation import render_evaluation
+
+    if as_json:
+        print_json(evaluation)
+        return
+    console = output_console()
+    for block in render_evaluation(evaluation):
+        console.print(block, soft_wrap=isinstance(block, Text))
+
+
+def _verdict(evaluation: Evaluation, least: float | None) -> int:
+    missed = [run for run in evaluation.runs if least is not None and run.figures.top1.value < least]
+    for run in missed:
+        status_console().print(
+            f"{run.file}, {run.frame.mode}: top-1 {run.figures.top1.value:.4f} is below {least:g}.",
+            style="red",
+            soft_wrap=True,
+        )
+    return 1 if missed or evaluation.unreadable else 0
+
+
+def _source(options: dict[str, Any]) -> Any:
+    if options["against"] is None:
+        if options["checkpoint"] or options["arch"] or options["trust_pickle"]:
+            raise OptionError("--checkpoint, --arch and --trust-pickle go with --against.", hint="Name it.")
+        return None
+    from edgeworthy.sources.base import SourceRequest
+
+    return SourceRequest(
+        spec=options["against"],
+        checkpoint=options["checkpoint"],
+        arch=options["arch"],
+        trust_pickle=options["trust_pickle"],
+    )
+
+
+@contextlib.contextmanager
+def _progress() -> Iterator[tuple[Callable[[int], None] | None, Callable[[], None] | None]]:
+    """What is called with the number of pictures, and after each; a bar where stderr is a terminal."""
+    if not status_console().is_terminal:
+        yield None, None
+        return
+    from edgeworthy.cli.progress import pictures_bar
+
+    with pictures_bar() as bar:
+        task = bar.add_task("", total=None)
+        yield (lambda total: bar.update(task, total=total)), (lambda: bar.advance(task))

@@ -1,0 +1,225 @@
+"""Pictures with their true classes: class folders, or tables of path and label.
+
+A label is text: a class name, an index, or a WordNet synset such as `n01440764`. What it stands for depends
+on the model, whose class names `resolve` compares it with.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from edgeworthy.errors import ImageError, MissingExtraError, OptionError, first_line
+from edgeworthy.images import list_pictures
+from edgeworthy.labelfiles import read_listed
+
+Scheme = Literal["name", "index", "synset"]
+
+_PATH_COLUMN = re.compile("path|(file|image|img|picture)(s|path|name|names)?")
+_LABEL_COLUMN = re.compile("(label|class|category|target)(id|name|index)?|synset|wnid")
+
+_SYNSET = re.compile(r"n\d{8}")
+_TABLES = {".csv": ",", ".tsv": "\t"}
+
+
+class Labelled(NamedTuple):
+    """A picture's file and the label of what it shows."""
+
+    path: str
+    label: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resolution:
+    """What the labels stand for in one model.
+
+    Attributes:
+        scheme: how they were read.
+        ids: class ids of the labels that the model knows.
+        unknown: labels that it does not, in order.
+        absent: class names of the model that no label stands for, in the model's order.
+    """
+
+    scheme: Scheme
+    ids: Mapping[str, int]
+    unknown: tuple[str, ...]
+    absent: tuple[str, ...]
+
+
+def read_labelled(
+    data: str | Path, *, path_column: str | None = None, label_column: str | None = None
+) -> list[Labelled]:
+    """Pictures and labels of a folder of class folders, or of a table.
+
+    Args:
+        data: a folder, in which each folder holds the pictures of the class that it is named after, in
+            subfolders too; or a CSV, TSV or Parquet file with a column of paths, relative to the file, and
+            one of labels. A plain list of class folders is what torchvision's ImageFolder reads, too.
+        path_column: its name, where it is none of the usual ones.
+        label_column: its name, likewise.
+
+    Raises:
+        OptionError: where it is neither, or names no picture.
+    """
+    place = Path(data)
+    if place.is_dir():
+        return _from_folders(place)
+    kind = place.suffix.lower()
+    if kind not in {*_TABLES, ".parquet"}:
+        what = "is no table of labelled pictures" if place.exists() else "is not there"
+        raise OptionError(
+            f"{str(data)!r} {what}.",
+            hint="Give a folder of class folders, or a CSV, TSV or Parquet file of paths and labels.",
+        )
+    header, rows = _parquet(place) if kind == ".parquet" else _table(place, _TABLES[kind])
+    path_at = _column(header, path_column, _PATH_COLUMN, "path", place)
+    label_at = _column(header, label_column, _LABEL_COLUMN, "label", place)
+    found = []
+    for number, row in enumerate(rows, 2):
+        if len(row) <= max(path_at, label_at) or not row[path_at].strip() or not row[label_at].strip():
+            raise OptionError(f"{place}: row {number} has no path or no label: {', '.join(row)[:60]!r}.")
+        found.append(Labelled(str(place.parent / row[path_at].strip()), row[label_at].strip()))
+    if not found:
+        raise OptionError(f"{place} has no rows.", hint="Expected is one for each picture.")
+    return found
+
+
+def resolve(labels: Iterable[str], class_names: Sequence[str], *, who: str) -> Resolution:
+    """Find the classes that labels stand for: as names, ids or synsets, whichever explains most of them.
+
+    A name may differ in case, and in what separates its words.
+
+    Args:
+        labels: each of them once.
+        class_names: of the model, in the order of its outputs.
+        who: the model, for messages.
+
+    Raises:
+        OptionError: where the model knows none of the labels.
+    """
+    labels = sorted(set(labels))
+    readings: dict[Scheme, dict[str, int]] = {
+        "name": _by_name(labels, class_names),
+        "synset": _by_synset(labels, class_names),
+        "index": {label: int(label) for label in labels if _is_id(label, len(class_names))},
+    }
+    scheme = max(readings, key=lambda scheme: len(readings[scheme]))
+    ids = readings[scheme]
+    if not ids:
+        raise OptionError(
+            f"{who} knows none of the {len(labels)} labels: {_some(labels)}; its classes are "
+            f"{_some(class_names)}.",
+            hint="Labels are class names, ids from 0, or ImageNet's synsets.",
+        )
+    named = set(ids.values())
+    return Resolution(
+        scheme=scheme,
+        ids=ids,
+        unknown=tuple(label for label in labels if label not in ids),
+        absent=tuple(name for ident, name in enumerate(class_names) if ident not in named),
+    )
+
+
+def _from_folders(place: Path) -> list[Labelled]:
+    found = []
+    for name in sorted(e.name for e in os.scandir(place) if e.is_dir() and not e.name.startswith(".")):
+        with contextlib.suppress(ImageError):  # a folder without pictures is a class without pictures
+            found += [Labelled(str(path), name) for path in list_pictures([place / name])]
+    if not found:
+        raise OptionError(
+            f"The folder {place} has no folders of pictures in it.",
+            hint="Expected is a folder for each class, named after it; or give a table of paths and labels.",
+        )
+    return found
+
+
+def _table(place: Path, delimiter: str) -> tuple[list[str], Iterator[list[str]]]:
+    try:
+        with place.open(encoding="utf-8-sig", newline="") as stream:
+            rows = [row for row in csv.reader(stream, delimiter=delimiter) if row]
+    except (OSError, ValueError, csv.Error) as error:
+        reason = getattr(error, "strerror", None) or first_line(error)
+        raise OptionError(f"The table {place} cannot be read: {reason}.") from error
+    if not rows:
+        raise OptionError(f"{place} is empty.", hint="Expected are a header, and a row for each picture.")
+    return rows[0], iter(rows[1:])
+
+
+def _parquet(place: Path) -> tuple[list[str], Iterator[list[str]]]:
+    try:
+        import pyarrow.parquet as pq
+    except ImportError as error:
+        raise MissingExtraError("pyarrow", "parquet") from error
+    try:
+        file = pq.ParquetFile(place)
+    except (OSError, ValueError) as error:
+        raise OptionError(f"The table {place} cannot be read: {first_line(error)}.") from error
+    header = file.schema_arrow.names
+
+    def rows() -> Iterator[list[str]]:
+        for batch in file.iter_batches():
+            columns = [batch.column(at).to_pylist() for at in range(len(header))]
+            yield from (
+                ["" if cell is None else str(cell) for cell in row] for row in zip(*columns, strict=True)
+            )
+
+    return header, rows()
+
+
+def _column(header: list[str], asked: str | None, known: re.Pattern[str], what: str, place: Path) -> int:
+    if asked is not None:
+        if asked not in header:
+            raise OptionError(f"{place} has no column {asked!r}; it has {', '.join(header)[:120]}.")
+        return header.index(asked)
+    plain = [re.sub("[^a-z]", "", cell.lower()) for cell in header]
+    at = [column for column, cell in enumerate(plain) if known.fullmatch(cell)]
+    if len(at) == 1:
+        return at[0]
+    which = "several columns" if at else "no column"
+    raise OptionError(
+        f"{place} has {which} of {what}s; its columns are {', '.join(header)[:120]}.",
+        hint=f"Name it with --{what}-column, or head one with {what!r}.",
+    )
+
+
+def _by_name(labels: Sequence[str], class_names: Sequence[str]) -> dict[str, int]:
+    exact = {name: ident for ident, name in enumerate(class_names)}
+    times = Counter(map(_bare, class_names))
+    loose = {_bare(name): ident for ident, name in enumerate(class_names) if times[_bare(name)] == 1}
+    found = ((label, exact.get(label, loose.get(_bare(label)))) for label in labels)
+    return {label: ident for label, ident in found if ident is not None}
+
+
+def _by_synset(labels: Sequence[str], class_names: Sequence[str]) -> dict[str, int]:
+    """ImageNet numbers its classes in the order of their synsets."""
+    if not any(map(_SYNSET.fullmatch, labels)):
+        return {}
+    data = resources.files("edgeworthy.data")
+    synsets = data.joinpath("imagenet-1k-synsets.txt").read_text("ascii").splitlines()
+    if len(class_names) == len(synsets):
+        places = {synset: ident for ident, synset in enumerate(synsets)}
+        return {label: places[label] for label in labels if label in places}
+    names = dict(zip(synsets, read_listed("imagenet-1k"), strict=True))
+    ids = _by_name([names[label] for label in labels if label in names], class_names)
+    return {label: ids[names[label]] for label in labels if names.get(label) in ids}
+
+
+def _bare(name: str) -> str:
+    return " ".join(re.findall(r"\w+", name.casefold().replace("_", " ")))
+
+
+def _is_id(label: str, classes: int) -> bool:
+    return label.isascii() and label.isdecimal() and len(label) < 10 and int(label) < classes
+
+
+def _some(names: Sequence[str], limit: int = 4) -> str:
+    shown = ", ".join(repr(name[:40]) for name in names[:limit])
+    return f"{shown} and {len(names) - limit} more" if len(names) > limit else shown

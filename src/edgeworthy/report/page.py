@@ -1,0 +1,132 @@
+"""An evaluation as one HTML page that needs no network: pictures and drawings are inside."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from edgeworthy._version import __version__
+from edgeworthy.errors import ImageError, MissingExtraError
+from edgeworthy.images import open_picture
+from edgeworthy.report.evaluation import HEADINGS, figures_of, headline, remarks, worst_classes
+from edgeworthy.report.tables import printable
+from edgeworthy.results import Confusion, Evaluation, Run
+
+_TILE_PX = 168
+_CLASSES = 24  # in the matrix; of more, those that are taken for each other most often
+_WORST = 12
+_SHOWN = 24  # pictures in each gallery
+
+
+class Cell(NamedTuple):
+    """One field of the matrix: share of the row in 0..1."""
+
+    truth: str
+    predicted: str
+    pictures: int
+    share: float
+
+
+def evaluation_page(evaluation: Evaluation) -> str:
+    """The page's HTML.
+
+    Raises:
+        MissingExtraError: without Jinja2.
+    """
+    try:
+        import jinja2
+    except ImportError as error:
+        raise MissingExtraError("Jinja2", "evaluate") from error
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("edgeworthy.report", "pages"),
+        autoescape=True,  # class names and paths are anybody's
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "percent": lambda share: f"{100 * share:.1f} %",
+        "base": lambda path: printable(Path(path).name),
+        "printable": printable,
+    }
+    thumbnails = _Thumbnails()
+    return environment.get_template("evaluation.html").render(
+        version=__version__,
+        evaluation=evaluation,
+        headline=headline(evaluation),
+        headings=HEADINGS,
+        runs=[_run(run) for run in evaluation.runs],
+        remarks=list(remarks(evaluation)),
+        thumbnail=thumbnails.of,
+        shown=_SHOWN,
+    )
+
+
+def _run(run: Run) -> dict[str, Any]:
+    names, rows = matrix(run.confusions)
+    return {
+        "name": printable(Path(run.file).name),
+        "mode": run.frame.mode,
+        "frame": run.frame.describe(),
+        "source": run.frame_source,
+        "cells": figures_of(run),
+        "top1": run.figures.top1,
+        "worst": worst_classes(run)[:_WORST],
+        "mistakes": run.mistakes[:_SHOWN],
+        "reliability": run.reliability,
+        "names": names,
+        "rows": rows,
+        "classes": len(run.classes),
+    }
+
+
+def matrix(confusions: Sequence[Confusion], limit: int = _CLASSES) -> tuple[list[str], list[list[Cell]]]:
+    """Class names and rows of the confusion matrix, for the classes that are confused most often.
+
+    A row is the true class; its shares are of all its pictures, those of classes left out included.
+    """
+    pictures = Counter[str]()
+    for one in confusions:
+        pictures[one.truth] += one.pictures
+    chosen: dict[str, None] = {}
+    for one in sorted(confusions, key=lambda one: -one.pictures):
+        pair = {} if one.truth == one.predicted else dict.fromkeys((one.truth, one.predicted))
+        if len(chosen | pair) <= limit:
+            chosen |= pair
+    if len(pictures) <= limit:
+        chosen |= dict.fromkeys(pictures)
+    names = sorted(chosen)
+    counts = {(one.truth, one.predicted): one.pictures for one in confusions}
+    rows = []
+    for truth in names:
+        total = max(1, pictures[truth])
+        row = (counts.get((truth, predicted), 0) for predicted in names)
+        rows.append([Cell(truth, name, count, count / total) for name, count in zip(names, row, strict=True)])
+    return names, rows
+
+
+class _Thumbnails:
+    """Small pictures as data URIs, each made once."""
+
+    def __init__(self) -> None:
+        self._made: dict[str, str] = {}
+
+    def of(self, path: str) -> str:
+        if path not in self._made:
+            self._made[path] = _data_uri(path)
+        return self._made[path]
+
+
+def _data_uri(path: str) -> str:
+    try:
+        picture = open_picture(path)
+    except ImageError:  # it was read a moment ago, and is gone
+        return ""
+    picture.thumbnail((_TILE_PX, _TILE_PX))
+    content = io.BytesIO()
+    picture.save(content, "JPEG", quality=80)
+    return "data:image/jpeg;base64," + base64.b64encode(content.getvalue()).decode("ascii")
