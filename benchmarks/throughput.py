@@ -37,7 +37,8 @@ from pathlib import Path
 from typing import Any
 
 from edgeworthy import export, machine
-from edgeworthy.images import framed, list_pictures, normalise
+from edgeworthy.images import framed, normalise
+from edgeworthy.pictures import list_pictures
 from edgeworthy.predictor import Predictor
 from edgeworthy.runtime import Session
 from edgeworthy.sources.torchvision_shim import mend_torchvision
@@ -149,7 +150,7 @@ def _model(name: str) -> Any:
 
 def one(contender: str, name: str, file: Path, pictures: Path) -> None:
     """Time one pass in this process, and say so as JSON."""
-    paths = list_pictures([pictures])
+    paths = [Path(picture.name) for picture in list_pictures([pictures])]
     once = globals()[contender.replace("-", "_")](file, name)
     once(paths[:WARM])
     start = time.perf_counter()

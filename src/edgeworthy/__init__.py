@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from edgeworthy.inspector import inspect
     from edgeworthy.labels import ClassNames
     from edgeworthy.linter import check
+    from edgeworthy.pictures import Picture, list_pictures
     from edgeworthy.predictor import predict
     from edgeworthy.repairer import repair
 
@@ -31,10 +32,12 @@ __all__ = [
     "EdgeworthyError",
     "Frame",
     "Normalization",
+    "Picture",
     "__version__",
     "check",
     "export",
     "inspect",
+    "list_pictures",
     "predict",
     "repair",
 ]
@@ -45,9 +48,11 @@ _HOMES = {
     "EdgeworthyError": "errors",
     "Frame": "frames",
     "Normalization": "contract",
+    "Picture": "pictures",
     "check": "linter",
     "export": "exporter",
     "inspect": "inspector",
+    "list_pictures": "pictures",
     "predict": "predictor",
     "repair": "repairer",
 }

@@ -32,7 +32,9 @@ from edgeworthy.silence import without_telemetry
 
 Array = npt.NDArray[np.float32]
 
-_OWN_AFTER = 256  # runs of a thread in the shared session: by then, waiting has cost what loading another does
+_OWN_AFTER = (
+    256  # runs of a thread in the shared session: by then, waiting has cost what loading another does
+)
 _OWN_BYTES = 512 * 2**20  # of the file, times the threads; larger files stay in one session
 _QUIET = 4  # ONNX Runtime's log level "fatal": everything else is reported as an exception
 
