@@ -34,6 +34,7 @@ EXAMPLES = examples(
     "edgeworthy predict cats.onnx photo.jpg",
     "edgeworthy predict cats.onnx photos/ --top-k 3 --sheet sheet.png",
     "edgeworthy predict cats.onnx 'photos/*.jpg' --frame letterbox --json > scores.jsonl",
+    "edgeworthy predict cats.onnx data/test-*.parquet --column image -o scores.csv",
     "find /archive -name '*.jpg' | edgeworthy predict cats.onnx - -o scores.csv --threshold 0.5",
 )
 
@@ -62,6 +63,7 @@ Result = Prediction | Unreadable
     type=click.Path(path_type=Path),
     help="Write rows to FILE.jsonl or FILE.csv, in place of stdout.",
 )
+@click.option("--column", metavar="NAME", help="Of a Parquet file, with pictures as bytes, or their paths.")
 @click.option(
     "--frame", type=click.Choice(MODES), help="How pictures meet the input, in place of the default above."
 )
@@ -88,7 +90,9 @@ def command(file: Path, pictures: tuple[str, ...], as_json: bool, **options: Any
     """Classify pictures with an ONNX file alone.
 
     PICTURES are files, folders with their subfolders, patterns, @FILE for a list of paths, one a line,
-    or - for such a list on standard input.
+    or - for such a list on standard input. A .parquet file that is named, listed or matched gives a picture
+    for each row, from a column of bytes or of paths; a relative path is looked for in the working directory,
+    then beside the file.
 
     A picture is framed as the file's evidence says, as in the training; where the file has none, it is
     letterboxed, as the platform does. The output says which. With --json, a line for each picture.
@@ -101,7 +105,7 @@ def command(file: Path, pictures: tuple[str, ...], as_json: bool, **options: Any
 
     if options["output"]:
         refuse_suffix(options["output"])
-    found = list_pictures(pictures)
+    found = list_pictures(pictures, column=options["column"])
     predictor = Predictor(
         file,
         frame=options["frame"],

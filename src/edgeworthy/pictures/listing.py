@@ -8,10 +8,14 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from edgeworthy.errors import ImageError, first_line
+from edgeworthy.errors import ImageError, OptionError, first_line
 from edgeworthy.pictures.picture import GIVE, Picture
 from edgeworthy.pictures.spool import Spool, in_order
+
+if TYPE_CHECKING:
+    from edgeworthy.pictures.parquet import Table
 
 SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".gif", ".tif", ".tiff", ".webp"}
@@ -20,41 +24,89 @@ SUFFIXES = frozenset(
 
 
 class Pictures:
-    """Pictures in a settled order, which are gone over as often as wanted; few are in memory at any time."""
+    """Pictures in a settled order, which are gone over as often as wanted; few are in memory at any time.
 
-    def __init__(self, paths: Spool) -> None:
-        self._paths = paths
+    Args:
+        column: of Parquet files, that holds the pictures; by its type and name where it is None.
 
-    @property
-    def total(self) -> int:
-        """How many there are."""
-        return len(self._paths)
+    Attributes:
+        total: how many there are.
+    """
+
+    def __init__(self, column: str | None = None) -> None:
+        self.total = 0
+        self._column = column
+        self._paths = Spool()
+        self._tables: dict[str, Table] = {}
 
     def __iter__(self) -> Iterator[Picture]:
-        return (Picture(name=path, source=path) for path in self._paths)
+        return self.since(0)
+
+    def since(self, position: int) -> Iterator[Picture]:
+        """Those from a position on."""
+        for path in self._paths:
+            table = self._tables.get(path)
+            count = table.rows if table else 1
+            if position >= count:
+                position -= count
+            elif table:
+                yield from table.pictures(position)
+                position = 0
+            else:
+                yield Picture(name=path, source=path)
+
+    def add(self, path: str) -> None:
+        """Put a picture behind the others, or all those of a Parquet file.
+
+        Raises:
+            EdgeworthyError: where a Parquet file cannot be read, or does not say where its pictures are.
+        """
+        if path.lower().endswith(".parquet"):
+            if path not in self._tables:
+                from edgeworthy.pictures.parquet import Table
+
+                self._tables[path] = Table(path, self._column)
+            self.total += self._tables[path].rows
+        else:
+            self.total += 1
+        self._paths.add(path)
+
+    @property
+    def tables(self) -> int:
+        """How many Parquet files there are among them."""
+        return len(self._tables)
 
 
-def list_pictures(inputs: Iterable[str | Path]) -> Pictures:
+def list_pictures(inputs: Iterable[str | Path], *, column: str | None = None) -> Pictures:
     """Pictures for files, folders (with all their subfolders) and patterns, sorted within each, or lists.
 
     `@FILE` stands for the paths in a text file, one a line, and `-` for those on standard input; they are
     taken in their order, relative to the working directory. A file that is named itself is taken whatever
-    its suffix; hidden files in folders are left out.
+    its suffix; hidden files in folders are left out. A Parquet file, where it is named, listed or matches a
+    pattern, gives a picture for each of its rows: from the column that is asked for, or see
+    `edgeworthy.pictures.parquet.Table`.
 
     Raises:
         ImageError: where one of the inputs gives no picture.
+        OptionError: where a column cannot be had.
+        MissingExtraError: where pyarrow is not installed, and there is a Parquet file.
         TargetError: where a long list finds no room in the folder of temporary files.
     """
-    found = Spool()
+    found = Pictures(column)
     for entry in map(str, inputs):
         if not entry.strip():
             raise ImageError("An empty name is no picture.", hint="Is a shell variable empty?")
-        before = len(found)
+        before = found.total
         for path in _paths(entry):
             found.add(path)
-        if len(found) == before:
+        if found.total == before:
             raise ImageError(f"{_what(entry)} no pictures: {entry}.", hint=GIVE)
-    return Pictures(found)
+    if column is not None and not found.tables:
+        raise OptionError(
+            f"No Parquet file is among the pictures that could have a column {column!r}.",
+            hint="Leave out --column, or give a .parquet file.",
+        )
+    return found
 
 
 def _paths(entry: str) -> Iterator[str]:
@@ -71,6 +123,8 @@ def _paths(entry: str) -> Iterator[str]:
 def _what(entry: str) -> str:
     if entry == "-" or entry.startswith("@"):
         return "The list names"
+    if os.path.isfile(entry):  # noqa: PTH113
+        return "The table has"
     return "The folder holds" if os.path.isdir(entry) else "The pattern matches"  # noqa: PTH112
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
+import re
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -26,6 +27,7 @@ SHEET_HOLDS = 60
 
 _FONTS = ("NotoSansCJK-Regular.ttc", "DejaVuSans.ttf", "Arial Unicode.ttf", "arial.ttf", "Arial.ttf")
 
+_ROW = re.compile(r"\.parquet:(\d+)$", re.IGNORECASE)
 _TILE_PX = (320, 240)
 _SHEET_COLUMNS = 3
 _LINE = 1.8  # height of a line of text with its bar, in sizes of the font
@@ -122,13 +124,20 @@ def _annotated_names(pictures: Iterable[Picture], folder: Path) -> list[Path]:
     taken: dict[str, int] = {}
     targets = []
     for picture in pictures:
-        stem = name = Path(picture.name).stem
+        stem = name = _stem(picture)
         while name.casefold() in taken:
             taken[stem.casefold()] += 1
             name = f"{stem}-{taken[stem.casefold()]}"
         taken[name.casefold()] = 1
         targets.append(folder / f"{name}.jpg")
     return targets
+
+
+def _stem(picture: Picture) -> str:
+    """Of a file's name; a row of a table is `table-17`."""
+    path = Path(picture.name)
+    row = _ROW.search(path.name)
+    return path.name[: row.start()] + f"-{row[1]}" if row else path.stem
 
 
 def annotate(picture: Image, prediction: Prediction) -> Image:
