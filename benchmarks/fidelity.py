@@ -42,7 +42,8 @@ from PIL import ExifTags, Image
 
 from edgeworthy import Frame, export
 from edgeworthy.errors import EdgeworthyError
-from edgeworthy.images import frame_picture, list_pictures, open_picture
+from edgeworthy.images import frame_picture, open_picture
+from edgeworthy.pictures import list_pictures
 from edgeworthy.predictor import Predictor
 from edgeworthy.results import Unreadable
 from edgeworthy.sources.checkpoint import load_weights, read_checkpoint
@@ -338,7 +339,7 @@ def rows_of(name: str, candidate: Candidate, data: Path, scratch: Path) -> Itera
     export(candidate.source, file, force=True, **candidate.options)
     for folder in candidate.folders:
         binding = folder != ORIGINALS
-        found = list_pictures([data / folder])
+        found = [Path(picture.name) for picture in list_pictures([data / folder])]
         pictures = [path for path in found if not binding or is_plain(path)]
         ours = list(by_file(file, pictures))
         labels = [candidate.label(path) for path in pictures]

@@ -166,14 +166,14 @@ def marks(model: Any) -> dict[str, Any]:
 
 def pictures(folder: Path | None) -> list[Path]:
     """The photographs to show: those in a folder, or scikit-image's."""
-    from edgeworthy.images import list_pictures
-
     if folder is not None:
-        return list_pictures([folder])
+        from edgeworthy.pictures import list_pictures
+
+        return [Path(picture.name) for picture in list_pictures([folder])]
     found = importlib.util.find_spec("skimage")
     if found is None or found.origin is None:
         raise StepError("scikit-image is not installed: install it, or give --pictures.")
-    return list_pictures([Path(found.origin).parent / "data" / name for name in PHOTOS])
+    return [Path(found.origin).parent / "data" / name for name in PHOTOS]
 
 
 def make_case(file: Path, photos: Sequence[Path], limit: float) -> Case:

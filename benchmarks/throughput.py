@@ -38,7 +38,8 @@ from typing import Any
 
 from edgeworthy import export, machine
 from edgeworthy.filemodel import FileModel
-from edgeworthy.images import framed, list_pictures
+from edgeworthy.images import framed
+from edgeworthy.pictures import list_pictures
 from edgeworthy.predictor import Predictor
 from edgeworthy.sources.torchvision_shim import mend_torchvision
 
@@ -150,7 +151,7 @@ def _model(name: str) -> Any:
 
 def one(contender: str, name: str, file: Path, pictures: Path) -> None:
     """Time one pass in this process, and say so as JSON."""
-    paths = list_pictures([pictures])
+    paths = [Path(picture.name) for picture in list_pictures([pictures])]
     once = globals()[contender.replace("-", "_")](file, name)
     once(paths[:WARM])
     start = time.perf_counter()

@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from edgeworthy.errors import OptionError, TargetError
+from edgeworthy.pictures import Picture
 from edgeworthy.report.drawings import Drawings, annotate, contact_sheet
 from edgeworthy.report.predictions import render_prediction
 from edgeworthy.results import Prediction, Score, Unreadable
@@ -57,14 +58,15 @@ def pictures(tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         Image.new("RGB", (40, 30), "red").save(tmp_path / name)
         paths.append(tmp_path / name)
-    return paths
+    return list(map(Picture.of, paths))
 
 
 def test_equal_names_get_numbers(tmp_path, pictures):
     drawings = Drawings(pictures, folder=tmp_path / "out", sheet=tmp_path / "s" / "sheet.png", force=False)
-    drawings.add(prediction(pictures[0]))
-    drawings.add(Unreadable(path=str(pictures[1]), message="cannot be read"))
-    drawings.add(prediction(pictures[2]))
+    assert list(drawings.follow(pictures)) == pictures
+    drawings.add(prediction(pictures[0].name))
+    drawings.add(Unreadable(path=pictures[1].name, message="cannot be read"))
+    drawings.add(prediction(pictures[2].name))
     drawings.finish()
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["Cat-3.jpg", "cat.jpg"]
     with Image.open(tmp_path / "s" / "sheet.png") as sheet:
@@ -85,12 +87,12 @@ def test_nothing_is_overwritten_unasked(tmp_path, pictures):
 
 def test_a_place_that_cannot_be_says_so(tmp_path, pictures):
     with pytest.raises(TargetError, match="cannot be written"):
-        Drawings(pictures, folder=pictures[0] / "out", sheet=None, force=False)
+        Drawings(pictures, folder=tmp_path / "a" / "cat.png" / "out", sheet=None, force=False)
 
 
 def test_a_picture_is_never_overwritten_by_its_own_drawing(tmp_path, pictures):
     with pytest.raises(TargetError, match="is one of the pictures"):
-        Drawings([tmp_path / "b" / "cat.jpg"], folder=tmp_path / "b", sheet=None, force=True)
+        Drawings([Picture.of(tmp_path / "b" / "cat.jpg")], folder=tmp_path / "b", sheet=None, force=True)
 
 
 def test_a_file_name_with_a_line_end_is_drawn():

@@ -9,7 +9,8 @@ from PIL import Image, features
 from edgeworthy.contract import Normalization
 from edgeworthy.errors import ImageError
 from edgeworthy.frames import Frame
-from edgeworthy.images import frame_picture, framed, list_pictures, normalise, open_picture
+from edgeworthy.images import frame_picture, framed, normalise, open_picture
+from edgeworthy.pictures import Picture, list_pictures
 from edgeworthy.sources.timm_library import frame_of
 from edgeworthy.sources.torchvision_shim import mend_torchvision
 
@@ -169,18 +170,29 @@ def test_a_decompression_bomb_is_refused(tmp_path):
         open_picture(tmp_path / "bomb.png")
 
 
-def test_inputs_are_files_folders_and_patterns(tmp_path):
-    for name in ("b.JPG", "a.png", "sub/c.webp", ".hidden.png", "notes.txt"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-    names = [p.name for p in list_pictures([tmp_path])]
-    assert names == ["a.png", "b.JPG", "c.webp"]
-    assert [p.name for p in list_pictures([f"{tmp_path}/*.png"])] == ["a.png"]
-    assert [p.name for p in list_pictures([tmp_path / "notes.txt"])] == ["notes.txt"]
-    for nothing in (f"{tmp_path}/*.gif", tmp_path / "empty"):
-        (tmp_path / "empty").mkdir(exist_ok=True)
-        with pytest.raises(ImageError, match="no pictures"):
-            list_pictures([nothing])
+def test_a_picture_may_be_bytes_or_decoded_already(tmp_path):
+    """What is wrong with it is told by its name."""
+    image = picture((9, 5))
+    image.save(tmp_path / "a.png")
+    content = (tmp_path / "a.png").read_bytes()
+    expected = np.asarray(open_picture(tmp_path / "a.png"))
+    for source in (content, image, tmp_path / "a.png", str(tmp_path / "a.png")):
+        assert np.array_equal(np.asarray(open_picture(Picture(name="x:1", source=source))), expected)
+    for source, said in (
+        (content[:60], "x:1 cannot be read"),
+        (b"", "x:1 is no picture"),
+        (ImageError("x:1 has no bytes."), "has no bytes"),
+    ):
+        with pytest.raises(ImageError, match=said):
+            open_picture(Picture(name="x:1", source=source))
+
+
+def test_a_decoded_picture_of_the_callers_stays_as_it_is():
+    image = picture((8, 4))
+    image.getexif()[0x0112] = 6
+    assert open_picture(Picture(name="x", source=image)).size == (4, 8)
+    assert image.size == (8, 4)
+    assert image.getexif()[0x0112] == 6
 
 
 def test_sixteen_bits_are_scaled_whatever_the_brightest_value(tmp_path):

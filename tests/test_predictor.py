@@ -11,6 +11,7 @@ from edgeworthy import errors, filemodel, machine, predictor, runtime
 from edgeworthy.contract import Normalization
 from edgeworthy.evidence import PREFIX
 from edgeworthy.frames import Frame
+from edgeworthy.pictures import Picture, list_pictures
 from edgeworthy.predictor import Predictor, predict
 from edgeworthy.results import Prediction, Unreadable
 from edgeworthy.runtime import Session
@@ -196,3 +197,19 @@ def test_a_thread_that_has_done_enough_gets_a_session_of_its_own(tmp_path, monke
     for sessions in (large, changed):
         assert all((sessions.scores(batch) == expected).all() for _ in range(5))
     assert len(loaded) == 1
+
+
+def test_pictures_may_be_bytes_or_decoded_and_listed(tmp_path, pictures):
+    file = classifier_file(tmp_path / "m.onnx")
+    expected = list(predict(file, pictures))
+    given = [
+        pictures[0],
+        Picture(name="bytes", source=pictures[1].read_bytes()),
+        str(pictures[2]),
+        Picture(name="decoded", source=Image.open(pictures[3])),
+    ]
+    results = list(predict(file, given))
+    assert [result.path for result in results] == [str(pictures[0]), "bytes", str(pictures[2]), "decoded"]
+    assert results[1].scores == expected[1].scores
+    assert results[3].scores == expected[3].scores
+    assert list(predict(file, list_pictures([pictures[0].parent]))) == expected

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from edgeworthy.inspector import inspect
     from edgeworthy.labels import ClassNames
     from edgeworthy.linter import check
+    from edgeworthy.pictures import Picture, list_pictures
     from edgeworthy.predictor import predict
     from edgeworthy.repairer import repair
 
@@ -32,11 +33,13 @@ __all__ = [
     "EdgeworthyError",
     "Frame",
     "Normalization",
+    "Picture",
     "__version__",
     "check",
     "evaluate",
     "export",
     "inspect",
+    "list_pictures",
     "predict",
     "repair",
 ]
@@ -47,10 +50,12 @@ _HOMES = {
     "EdgeworthyError": "errors",
     "Frame": "frames",
     "Normalization": "contract",
+    "Picture": "pictures",
     "check": "linter",
     "evaluate": "evaluation",
     "export": "exporter",
     "inspect": "inspector",
+    "list_pictures": "pictures",
     "predict": "predictor",
     "repair": "repairer",
 }

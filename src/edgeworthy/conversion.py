@@ -29,10 +29,11 @@ from edgeworthy.errors import (
 )
 from edgeworthy.evidence import Activation, Evidence
 from edgeworthy.frames import Frame
-from edgeworthy.images import framed, list_pictures, normalise
+from edgeworthy.images import framed, normalise
 from edgeworthy.memory import give_back
 from edgeworthy.model import Draft, Written, no_room, read, to_bytes
 from edgeworthy.parity import ROUGHEST, verify
+from edgeworthy.pictures import list_pictures
 from edgeworthy.probes import Probe, standard_probes
 from edgeworthy.results import Parity
 from edgeworthy.runtime import Session, facts_of
@@ -330,8 +331,8 @@ def _probes(settled: Settled, options: ExportOptions) -> list[Probe]:
     if options.samples is not None:
         order: Any = "L" if channels == 1 else "RGB"
         frame = settled.frame or Frame.letterbox(height, width, channel_order=order)
-        for path in list_pictures([str(options.samples)]):
-            probes.append(Probe(Path(path).name, framed(path, frame)))
+        for picture in list_pictures([str(options.samples)]):
+            probes.append(Probe(Path(picture.name).name, framed(picture, frame)))
     return probes
 
 

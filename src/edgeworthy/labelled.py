@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from edgeworthy.errors import ImageError, MissingExtraError, OptionError, first_line
-from edgeworthy.images import list_pictures
 from edgeworthy.labelfiles import read_listed
+from edgeworthy.pictures import list_pictures
 
 Scheme = Literal["name", "index", "synset"]
 
@@ -132,7 +132,7 @@ def _from_folders(place: Path) -> list[Labelled]:
     found = []
     for name in sorted(e.name for e in os.scandir(place) if e.is_dir() and not e.name.startswith(".")):
         with contextlib.suppress(ImageError):  # a folder without pictures is a class without pictures
-            found += [Labelled(str(path), name) for path in list_pictures([place / name])]
+            found += [Labelled(picture.name, name) for picture in list_pictures([place / name])]
     if not found:
         raise OptionError(
             f"The folder {place} has no folders of pictures in it.",

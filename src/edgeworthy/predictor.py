@@ -14,6 +14,7 @@ from edgeworthy.errors import ImageError, OptionError
 from edgeworthy.filemodel import FileModel, shared_out
 from edgeworthy.frames import Frame, Mode
 from edgeworthy.images import framed
+from edgeworthy.pictures import Picture, Pictures
 from edgeworthy.pipeline import side_by_side
 from edgeworthy.results import Prediction, Score, Unreadable
 
@@ -65,22 +66,24 @@ class Predictor:
         """From the file, or the ids where it has no names; empty where neither is known yet."""
         return self._model.class_names
 
-    def predict(self, pictures: Iterable[str | Path]) -> Iterator[Prediction | Unreadable]:
+    def predict(self, pictures: Iterable[str | Path | Picture]) -> Iterator[Prediction | Unreadable]:
         """Classify pictures side by side; results come in the order of the pictures.
 
-        One that cannot be read is reported as such. No more than a few pictures are held at any time.
+        A text or path is a file. One that cannot be read is reported as such. No more than a few pictures
+        are held at any time.
 
         Raises:
             ModelFileError: where the file fails on a picture, or names another number of classes.
         """
         return side_by_side(self._classified, pictures, self._jobs)
 
-    def _classified(self, path: str | Path) -> Prediction | Unreadable:
+    def _classified(self, item: str | Path | Picture) -> Prediction | Unreadable:
+        picture = Picture.of(item)
         try:
-            picture = framed(path, self.frame)
+            pixels = framed(picture, self.frame)
         except ImageError as error:
-            return Unreadable(path=str(path), message=str(error))
-        return Prediction(path=str(path), scores=self._ranked(self._model.probabilities(picture)))
+            return Unreadable(path=picture.name, message=str(error))
+        return Prediction(path=picture.name, scores=self._ranked(self._model.probabilities(pixels)))
 
     def _ranked(self, scores: npt.NDArray[np.float32]) -> tuple[Score, ...]:
         names = self._model.class_names
@@ -93,7 +96,7 @@ class Predictor:
 
 def predict(
     file: str | Path,
-    pictures: str | Path | Iterable[str | Path],
+    pictures: str | Path | Picture | Iterable[str | Path | Picture],
     *,
     frame: Mode | Frame | None = None,
     normalization: Normalization | None = None,
@@ -105,11 +108,12 @@ def predict(
     """Classify pictures with an ONNX file; arguments as for `Predictor`.
 
     Yields:
-        A `Prediction` or `Unreadable` for each path, in order.
+        A `Prediction` or `Unreadable` for each picture, in order.
     """
-    paths = [pictures] if isinstance(pictures, str | Path) else pictures
-    if not jobs and isinstance(paths, Sized):
-        jobs = at_a_time(len(paths), threads)
+    items = [pictures] if isinstance(pictures, str | Path | Picture) else pictures
+    total = items.total if isinstance(items, Pictures) else len(items) if isinstance(items, Sized) else None
+    if not jobs and total is not None:
+        jobs = at_a_time(total, threads)
     predictor = Predictor(
         file,
         frame=frame,
@@ -119,7 +123,7 @@ def predict(
         jobs=jobs,
         threads=threads,
     )
-    return predictor.predict(paths)
+    return predictor.predict(items)
 
 
 def at_a_time(pictures: int, threads: int = 0) -> int:

@@ -33,10 +33,12 @@ EXAMPLES = examples(
     "edgeworthy predict cats.onnx photo.jpg",
     "edgeworthy predict cats.onnx photos/ --top-k 3 --sheet sheet.png",
     "edgeworthy predict cats.onnx 'photos/*.jpg' --frame letterbox --json > scores.jsonl",
+    "edgeworthy predict cats.onnx data/test-*.parquet --column image -o scores.csv",
     "find /archive -name '*.jpg' | edgeworthy predict cats.onnx - -o scores.csv --threshold 0.5",
 )
 
 _REASONS = 5
+_REASONS_KEPT = 1000
 
 Result = Prediction | Unreadable
 
@@ -60,6 +62,7 @@ Result = Prediction | Unreadable
     type=click.Path(path_type=Path),
     help="Write rows to FILE.jsonl or FILE.csv, in place of stdout.",
 )
+@click.option("--column", metavar="NAME", help="Of a Parquet file, with pictures as bytes, or their paths.")
 @click.option(
     "--frame", type=click.Choice(MODES), help="How pictures meet the input, in place of the default above."
 )
@@ -86,56 +89,74 @@ def command(file: Path, pictures: tuple[str, ...], as_json: bool, **options: Any
     """Classify pictures with an ONNX file alone.
 
     PICTURES are files, folders with their subfolders, patterns, @FILE for a list of paths, one a line,
-    or - for such a list on standard input.
+    or - for such a list on standard input. A .parquet file that is named, listed or matched gives a picture
+    for each row, from a column of bytes or of paths; a relative path is looked for in the working directory,
+    then beside the file.
 
     A picture is framed as the file's evidence says, as in the training; where the file has none, it is
     letterboxed, as the platform does. The output says which. With --json, a line for each picture.
 
     A picture that cannot be read is reported, the others are done, and the exit code is 1.
     """
-    from edgeworthy.images import list_pictures
+    from edgeworthy.pictures import list_pictures
     from edgeworthy.predictor import Predictor, at_a_time
     from edgeworthy.report.rows import refuse_suffix
 
     if options["output"]:
         refuse_suffix(options["output"])
-    paths = list_pictures(pictures)
+    found = list_pictures(pictures, column=options["column"])
     predictor = Predictor(
         file,
         frame=options["frame"],
         normalization=normalization_of(options),
         top_k=None if options["scores"] == "all" else options["top_k"],
         threshold=options["threshold"],
-        jobs=options["jobs"] or at_a_time(len(paths), options["threads"]),
+        jobs=options["jobs"] or at_a_time(found.total, options["threads"]),
         threads=options["threads"],
     )
-    drawings = Drawings(paths, folder=options["annotate"], sheet=options["sheet"], force=options["force"])
-    failures, odd = Counter[str](), False
+    drawings = Drawings(found, folder=options["annotate"], sheet=options["sheet"], force=options["force"])
+    failures, odd = Failures(), False
     with _shown(predictor, options["output"], as_json=as_json, force=options["force"]) as show:
-        for result in _with_progress(predictor.predict(paths), len(paths), to_file=bool(options["output"])):
+        results = predictor.predict(drawings.follow(found))
+        for result in _with_progress(results, found.total, to_file=bool(options["output"])):
             show(result)
             drawings.add(result)
             if isinstance(result, Unreadable):
-                failures[result.message.removeprefix(result.path).strip()] += 1
+                failures.add(result)
             odd = odd or not _are_probabilities(result)
     drawings.finish()
     if odd:
         note = f"note: these scores are no probabilities in 0..1; see: edgeworthy check {file}"
         status_console().print(note, style="yellow", soft_wrap=True)
-    failed = failures.total()
     if options["output"]:
-        status_console().print(f"{options['output']}: {len(paths) - failed} pictures", soft_wrap=True)
-    if failed and (options["output"] or not as_json):
-        status_console().print(_summary(failures, len(paths)), style="red", soft_wrap=True)
-    return 1 if failed else 0
+        read = found.total - failures.total
+        status_console().print(f"{options['output']}: {read} pictures", soft_wrap=True)
+    if failures.total and (options["output"] or not as_json):
+        status_console().print(failures.summary(found.total), style="red", soft_wrap=True)
+    return 1 if failures.total else 0
 
 
-def _summary(failures: Counter[str], total: int) -> str:
-    """How many failed, and for which reasons, most frequent first."""
-    told = [f"{count} {reason}" for reason, count in failures.most_common(_REASONS)]
-    if len(failures) > _REASONS:
-        told.append(f"{len(failures) - _REASONS} more reasons.")
-    return "\n  ".join([f"{failures.total()} of {total} pictures could not be read:", *map(printable, told)])
+class Failures:
+    """How many pictures could not be read, and why; a few of the reasons, however many there are."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        self._reasons = Counter[str]()
+
+    def add(self, result: Unreadable) -> None:
+        """Count one."""
+        self.total += 1
+        reason = result.message.removeprefix(result.path).strip()
+        if reason in self._reasons or len(self._reasons) < _REASONS_KEPT:
+            self._reasons[reason] += 1
+
+    def summary(self, total: int) -> str:
+        """How many of the pictures failed, and for which reasons, most frequent first."""
+        told = [f"{count} {reason}" for reason, count in self._reasons.most_common(_REASONS)]
+        if len(self._reasons) > _REASONS:
+            at_least = "at least " if self._reasons.total() < self.total else ""
+            told.append(f"{at_least}{len(self._reasons) - _REASONS} more reasons.")
+        return "\n  ".join([f"{self.total} of {total} pictures could not be read:", *map(printable, told)])
 
 
 @contextlib.contextmanager

@@ -5,13 +5,16 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
-from collections.abc import Iterator, Sequence
+import re
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeworthy.errors import ImageError, OptionError, TargetError
 from edgeworthy.images import open_picture
 from edgeworthy.model import refuse_existing
+from edgeworthy.pictures import Picture
 from edgeworthy.report.tables import printable
 from edgeworthy.results import Prediction, Unreadable
 
@@ -24,6 +27,7 @@ SHEET_HOLDS = 60
 
 _FONTS = ("NotoSansCJK-Regular.ttc", "DejaVuSans.ttf", "Arial Unicode.ttf", "arial.ttf", "Arial.ttf")
 
+_ROW = re.compile(r"\.parquet:(\d+)$", re.IGNORECASE)
 _TILE_PX = (320, 240)
 _SHEET_COLUMNS = 3
 _LINE = 1.8  # height of a line of text with its bar, in sizes of the font
@@ -35,7 +39,7 @@ class Drawings:
     """Pictures that are written with their scores, as predictions come in.
 
     Args:
-        paths: of all pictures, in the order of the predictions.
+        pictures: all of them, in the order of the predictions.
         folder: for a JPEG a picture, or None.
         sheet: the contact sheet's file, or None.
         force: overwrite what is there.
@@ -46,18 +50,19 @@ class Drawings:
     """
 
     def __init__(
-        self, paths: Sequence[Path], *, folder: Path | None, sheet: Path | None, force: bool
+        self, pictures: Iterable[Picture], *, folder: Path | None, sheet: Path | None, force: bool
     ) -> None:
         self._folder, self._sheet = folder, sheet
-        self._targets = _annotated_names(paths, folder) if folder else []
+        self._targets = _annotated_names(pictures, folder) if folder else []
         self._shown: list[tuple[Image, Prediction]] = []
+        self._waiting: deque[Picture] = deque()
         self._position = 0
         if sheet and sheet.suffix.lower() not in {".png", ".jpg", ".jpeg", ".webp"}:
             raise OptionError(f"The sheet {sheet} is no picture's name.", hint="Name it sheet.png, say.")
-        originals = {path.resolve() for path in paths}
-        for target in (*self._targets, *([sheet] if sheet else [])):
-            if target.resolve() in originals:
-                raise TargetError(f"{target} is one of the pictures.", hint="Choose another place.")
+        targets = (*self._targets, *([sheet] if sheet else []))
+        if targets:
+            _refuse_originals(targets, pictures)
+        for target in targets:
             refuse_existing(target, force=force)
         with _writing(folder or sheet or Path()):
             if folder:
@@ -65,20 +70,29 @@ class Drawings:
             if sheet:
                 sheet.parent.mkdir(parents=True, exist_ok=True)
 
+    def follow(self, pictures: Iterable[Picture]) -> Iterator[Picture]:
+        """The same pictures; those are kept whose results are still to come, if any are drawn."""
+        for picture in pictures:
+            if self._folder or self._sheet:
+                self._waiting.append(picture)
+            yield picture
+
     def add(self, result: Prediction | Unreadable) -> None:
-        """Draw the next result."""
+        """Draw the next of the pictures that are followed."""
+        if not (self._folder or self._sheet):
+            return
+        picture = self._waiting.popleft()
         position, self._position = self._position, self._position + 1
-        wanted = self._folder or (self._sheet and len(self._shown) < SHEET_HOLDS)
-        if not wanted or isinstance(result, Unreadable):
+        if isinstance(result, Unreadable) or not (self._folder or len(self._shown) < SHEET_HOLDS):
             return
         with contextlib.suppress(ImageError):  # gone since it was classified
-            picture = open_picture(result.path)
+            image = open_picture(picture)
             if self._folder:
                 with _writing(self._targets[position]):
-                    annotate(picture, result).save(self._targets[position], quality=90)
+                    annotate(image, result).save(self._targets[position], quality=90)
             if self._sheet and len(self._shown) < SHEET_HOLDS:
-                picture.thumbnail((640, 640))
-                self._shown.append((picture, result))
+                image.thumbnail((640, 640))
+                self._shown.append((image, result))
 
     def finish(self) -> None:
         """Write the sheet."""
@@ -95,18 +109,35 @@ def _writing(target: Path) -> Iterator[None]:
         raise TargetError(f"{target} cannot be written: {error.strerror or error}.") from error
 
 
-def _annotated_names(paths: Sequence[Path], folder: Path) -> list[Path]:
+def _refuse_originals(targets: Iterable[Path], pictures: Iterable[Picture]) -> None:
+    """Stop before a picture is overwritten by its own drawing."""
+    resolved = {target.resolve(): target for target in targets}
+    for picture in pictures:
+        if isinstance(picture.source, str | Path):
+            target = resolved.get(Path(picture.source).resolve())
+            if target:
+                raise TargetError(f"{target} is one of the pictures.", hint="Choose another place.")
+
+
+def _annotated_names(pictures: Iterable[Picture], folder: Path) -> list[Path]:
     """A JPEG for each picture, named as it is, with a number where that name is taken."""
-    taken: set[str] = set()
+    taken: dict[str, int] = {}
     targets = []
-    for path in paths:
-        name, number = path.stem, 1
+    for picture in pictures:
+        stem = name = _stem(picture)
         while name.casefold() in taken:
-            number += 1
-            name = f"{path.stem}-{number}"
-        taken.add(name.casefold())
+            taken[stem.casefold()] += 1
+            name = f"{stem}-{taken[stem.casefold()]}"
+        taken[name.casefold()] = 1
         targets.append(folder / f"{name}.jpg")
     return targets
+
+
+def _stem(picture: Picture) -> str:
+    """Of a file's name; a row of a table is `table-17`."""
+    path = Path(picture.name)
+    row = _ROW.search(path.name)
+    return path.name[: row.start()] + f"-{row[1]}" if row else path.stem
 
 
 def annotate(picture: Image, prediction: Prediction) -> Image:
