@@ -11,12 +11,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from edgeworthy.contract import Normalization
+from edgeworthy.decoding import STRICT, Decoding
 from edgeworthy.errors import ImageError, OptionError
 from edgeworthy.filemodel import FileModel, shared_out
 from edgeworthy.frames import Frame, Mode
@@ -93,6 +94,7 @@ def evaluate(
     label_column: str | None = None,
     mistakes: int = DEFAULT_MISTAKES,
     jobs: int = 0,
+    decoding: Decoding = STRICT,
     on_start: Callable[[int], None] | None = None,
     on_picture: Callable[[], None] | None = None,
 ) -> Evaluation:
@@ -109,6 +111,7 @@ def evaluate(
         label_column: likewise.
         mistakes: how many of the surest wrong answers are kept for each file and frame.
         jobs: pictures at a time; 0 takes all cores.
+        decoding: what to do about files that end too early, and with JPEG files far larger than the input.
         on_start: called with the number of pictures.
         on_picture: called after each picture.
 
@@ -141,7 +144,7 @@ def evaluate(
             entries += _trained_entries(stack, against, models[0], entries, resolutions[0])
         if on_start:
             on_start(len(examples))
-        unreadable = _carry_out(entries, examples, jobs, on_picture)
+        unreadable = _carry_out(entries, examples, jobs, decoding, on_picture)
     if not any(len(entry.notes) for entry in entries):
         raise OptionError(
             f"None of the {len(examples)} pictures could be evaluated: {_why(unreadable)}",
@@ -204,12 +207,15 @@ def _carry_out(
     entries: Sequence[_Entry],
     examples: Sequence[Labelled],
     jobs: int,
+    decoding: Decoding,
     on_picture: Callable[[], None] | None,
 ) -> list[Unreadable]:
     unreadable = []
-    for seen in side_by_side(
-        lambda place: _seen(entries, place, examples[place]), range(len(examples)), jobs
-    ):
+
+    def show(place: int) -> Seen:
+        return _seen(entries, place, examples[place], decoding)
+
+    for seen in side_by_side(show, range(len(examples)), jobs):
         if on_picture:
             on_picture()
         if isinstance(seen, Unreadable):
@@ -223,16 +229,16 @@ def _carry_out(
     return unreadable
 
 
-def _seen(entries: Sequence[_Entry], place: int, example: Labelled) -> Seen:
+def _seen(entries: Sequence[_Entry], place: int, example: Labelled, decoding: Decoding) -> Seen:
     """Show one picture to everybody who knows its label."""
     wanted = [entry for entry in entries if example.label in entry.truth]
     try:
-        orders: dict[Literal["RGB", "L"], None] = dict.fromkeys(entry.frame.channel_order for entry in wanted)
-        pictures = {order: open_picture(example.path, order) for order in orders}
-        framed = {
-            frame: frame_picture(pictures[frame.channel_order], frame)
-            for frame in dict.fromkeys(entry.frame for entry in wanted)
+        frames = dict.fromkeys(entry.frame for entry in wanted)
+        pictures = {
+            order: open_picture(example.path, order, decoding=decoding, frames=frames)
+            for order in dict.fromkeys(frame.channel_order for frame in frames)
         }
+        framed = {frame: frame_picture(pictures[frame.channel_order], frame) for frame in frames}
     except ImageError as error:
         return Unreadable(path=example.path, message=error.message)
     notes = (

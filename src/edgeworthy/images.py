@@ -11,7 +11,7 @@ import functools
 import io
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -20,6 +20,7 @@ import numpy.typing as npt
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from edgeworthy.contract import Layout, Normalization
+from edgeworthy.decoding import STRICT, Decoding, leniently, shrink, strictly
 from edgeworthy.errors import ImageError, first_line
 from edgeworthy.frames import Frame
 from edgeworthy.pictures import GIVE, Picture
@@ -37,10 +38,22 @@ _FILTERS = {
 _DEEP_MODES = {"I", "I;16", "I;16B", "I;16L", "I;16N"}
 
 
-def open_picture(picture: str | Path | Picture, channel_order: Literal["RGB", "L"] = "RGB") -> Image.Image:
+def open_picture(
+    picture: str | Path | Picture,
+    channel_order: Literal["RGB", "L"] = "RGB",
+    *,
+    decoding: Decoding = STRICT,
+    frames: Collection[Frame] = (),
+) -> Image.Image:
     """Decode a picture completely, turn it upright, and bring it to 8 bits a channel.
 
     EXIF orientation is applied; transparent parts are laid over black; 16-bit values are scaled.
+
+    Args:
+        picture: a file, or what is opened.
+        channel_order: RGB, or L for grey.
+        decoding: where less than that will do.
+        frames: that it is meant for, if it may be decoded smaller.
 
     Raises:
         ImageError: where it is missing, no picture, cut off, or too large to decode safely.
@@ -48,10 +61,14 @@ def open_picture(picture: str | Path | Picture, channel_order: Literal["RGB", "L
     picture = Picture.of(picture)
     name = picture.name
     try:
-        with _opened(picture) as image:
-            _refuse_bomb(image)
-            image.load()
-            return _converted(_eight_bits(_upright(image), image.format), channel_order)
+        try:
+            with strictly():
+                return _decoded(picture, channel_order, decoding, frames)
+        except (OSError, SyntaxError) as error:
+            if decoding.truncated == "skip" or getattr(error, "errno", None) is not None:
+                raise
+        with leniently():
+            return _decoded(picture, channel_order, decoding, frames)
     except ImageError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -64,6 +81,19 @@ def open_picture(picture: str | Path | Picture, channel_order: Literal["RGB", "L
         raise ImageError(f"{name} cannot be read: {error.strerror or first_line(error)}.") from error
     except Exception as error:  # decoders raise anything on damaged files
         raise ImageError(f"{name} cannot be decoded: {type(error).__name__}: {first_line(error)}.") from error
+
+
+def _decoded(
+    picture: Picture, channel_order: Literal["RGB", "L"], decoding: Decoding, frames: Collection[Frame]
+) -> Image.Image:
+    with _opened(picture) as image:
+        _refuse_bomb(image)
+        if decoding.fast and frames:
+            sizes = [_resized(_upright_size(image), frame) for frame in frames]
+            width, height = (max(sides) for sides in zip(*sizes, strict=True))
+            shrink(image, (height, width) if _lies(image) else (width, height))
+        image.load()
+        return _converted(_eight_bits(_upright(image), image.format), channel_order)
 
 
 @contextlib.contextmanager
@@ -86,14 +116,24 @@ def _upright(image: Image.Image) -> Image.Image:
     return ImageOps.exif_transpose(image) if turned else image
 
 
-def framed(picture: str | Path | Picture, frame: Frame) -> Pixels:
+def _lies(image: Image.Image) -> bool:
+    """Whether the EXIF orientation turns it by a quarter."""
+    return image.getexif().get(ExifTags.Base.Orientation, 1) in {5, 6, 7, 8}
+
+
+def _upright_size(image: Image.Image) -> tuple[int, int]:
+    width, height = image.size
+    return (height, width) if _lies(image) else (width, height)
+
+
+def framed(picture: str | Path | Picture, frame: Frame, *, decoding: Decoding = STRICT) -> Pixels:
     """Decode a picture and carry out a frame on it; uint8 [H, W, C].
 
     Raises:
         ImageError: where it cannot be decoded, or framed.
     """
     picture = Picture.of(picture)
-    image = open_picture(picture, frame.channel_order)
+    image = open_picture(picture, frame.channel_order, decoding=decoding, frames=(frame,))
     try:
         return frame_picture(image, frame)
     except ImageError as error:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from edgeworthy import machine
 from edgeworthy.contract import Normalization
+from edgeworthy.decoding import STRICT, Decoding
 from edgeworthy.errors import ImageError, OptionError
 from edgeworthy.filemodel import FileModel, shared_out
 from edgeworthy.frames import Frame, Mode
@@ -32,6 +33,7 @@ class Predictor:
         jobs: pictures at a time, each from the file to its classes on a thread of its own; 0 takes as many
             as there are cores for them.
         threads: for one picture; 0 takes the cores that `jobs` leaves to it.
+        decoding: what to do about files that end too early, and with JPEG files far larger than the input.
 
     Attributes:
         frame, frame_source: what is done to pictures, and who said so.
@@ -51,6 +53,7 @@ class Predictor:
         threshold: float | None = None,
         jobs: int = 0,
         threads: int = 0,
+        decoding: Decoding = STRICT,
     ) -> None:
         if top_k is not None and top_k < 1:
             raise OptionError(
@@ -58,7 +61,7 @@ class Predictor:
             )
         self._jobs, threads = shared_out(jobs, threads)
         self._model = FileModel(file, normalization=normalization, jobs=self._jobs, threads=threads)
-        self._top_k, self._threshold = top_k, threshold
+        self._top_k, self._threshold, self._decoding = top_k, threshold, decoding
         self.frame, self.frame_source = self._model.frame(frame)
 
     @property
@@ -80,7 +83,7 @@ class Predictor:
     def _classified(self, item: str | Path | Picture) -> Prediction | Unreadable:
         picture = Picture.of(item)
         try:
-            pixels = framed(picture, self.frame)
+            pixels = framed(picture, self.frame, decoding=self._decoding)
         except ImageError as error:
             return Unreadable(path=picture.name, message=str(error))
         return Prediction(path=picture.name, scores=self._ranked(self._model.probabilities(pixels)))
@@ -104,6 +107,7 @@ def predict(
     threshold: float | None = None,
     jobs: int = 0,
     threads: int = 0,
+    decoding: Decoding = STRICT,
 ) -> Iterator[Prediction | Unreadable]:
     """Classify pictures with an ONNX file; arguments as for `Predictor`.
 
@@ -122,6 +126,7 @@ def predict(
         threshold=threshold,
         jobs=jobs,
         threads=threads,
+        decoding=decoding,
     )
     return predictor.predict(items)
 

@@ -11,6 +11,8 @@ import click
 
 from edgeworthy.cli.shared import (
     TextsCommand,
+    decoding_of,
+    decoding_options,
     examples,
     json_option,
     normalization_of,
@@ -68,6 +70,7 @@ EXAMPLES = examples(
 )
 @click.option("--force", is_flag=True, help="Overwrite what -o finds.")
 @click.option("--jobs", default=0, type=click.IntRange(min=0), help="Pictures at a time; 0 takes all cores.")
+@decoding_options
 @json_option
 def command(files: tuple[Path, ...], data: str, as_json: bool, **options: Any) -> int:
     """Measure ONNX files on labelled pictures, as the platform will see them.
@@ -103,6 +106,7 @@ def command(files: tuple[Path, ...], data: str, as_json: bool, **options: Any) -
                 path_column=options["path_column"],
                 label_column=options["label_column"],
                 jobs=options["jobs"],
+                decoding=decoding_of(options),
                 on_start=on_start,
                 on_picture=on_picture,
             )

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgeworthy.cli.shared import (
+    decoding_of,
+    decoding_options,
     examples,
     json_option,
     normalization_of,
@@ -84,6 +86,7 @@ Result = Prediction | Unreadable
 @click.option(
     "--threads", default=0, type=click.IntRange(min=0), help="For one picture; 0 takes what --jobs leaves."
 )
+@decoding_options
 @json_option
 def command(file: Path, pictures: tuple[str, ...], as_json: bool, **options: Any) -> int:
     """Classify pictures with an ONNX file alone.
@@ -113,6 +116,7 @@ def command(file: Path, pictures: tuple[str, ...], as_json: bool, **options: Any
         threshold=options["threshold"],
         jobs=options["jobs"] or at_a_time(found.total, options["threads"]),
         threads=options["threads"],
+        decoding=decoding_of(options),
     )
     drawings = Drawings(found, folder=options["annotate"], sheet=options["sheet"], force=options["force"])
     failures, odd = Failures(), False

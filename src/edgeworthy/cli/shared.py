@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from edgeworthy.contract import Normalization
+    from edgeworthy.decoding import Decoding
 
     _Numbers = click.ParamType[tuple[float, ...]]
 else:
@@ -101,6 +102,31 @@ def normalization_of(options: dict[str, Any]) -> Normalization | None:
     if mean is None or std is None:
         raise OptionError("--mean and --std go together.", hint="Give both, one value a channel.")
     return Normalization.guess_scale(mean, std, int(scale) if scale else None)
+
+
+def decoding_options(function: F) -> F:
+    """`--truncated` and `--fast-decode`."""
+    for option in (
+        click.option(
+            "--fast-decode", is_flag=True, help="Decode large JPEGs smaller; moves pixels a little."
+        ),
+        click.option(
+            "--truncated",
+            default="skip",
+            show_default=True,
+            type=click.Choice(["skip", "load"]),
+            help="Files that end too early: report them, or take what is there.",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+def decoding_of(options: dict[str, Any]) -> Decoding:
+    """What those two say."""
+    from edgeworthy.decoding import Decoding
+
+    return Decoding(truncated=options["truncated"], fast=options["fast_decode"])
 
 
 def examples(*lines: str) -> str:
