@@ -13,11 +13,13 @@ timm-onnx
     As timm's onnx_validate.py does it: timm's DataLoader with workers, one picture at a time to ONNX Runtime.
 timm-eager
     As timm's validate.py does it: timm's DataLoader with workers, batches to the eager model.
+pipeline
+    Transformers' image-classification pipeline, which takes timm's models by its TimmWrapper.
 
 The limit is computed, not run: cores divided by the processor seconds that a picture costs to decode, frame,
 normalise and infer on one thread, measured in this run in a process that does nothing else.
 
-    python benchmarks/throughput.py [--models tf_efficientnet_lite0 resnet18] [--rounds 5] [--json FILE]
+    python benchmarks/throughput.py [--models tf_efficientnet_lite0 resnet18] [--rounds 5]
 
 The pictures are those of `--data`, by default the 500 photographs of 256 px and their originals.
 """
@@ -36,16 +38,20 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from edgeworthy import export, machine
-from edgeworthy.filemodel import FileModel
-from edgeworthy.images import framed
-from edgeworthy.pictures import list_pictures
-from edgeworthy.predictor import Predictor
-from edgeworthy.sources.torchvision_shim import mend_torchvision
-
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from benchmarks.performance import record  # noqa: E402
+
+from edgeworthy import export, machine  # noqa: E402
+from edgeworthy.filemodel import FileModel  # noqa: E402
+from edgeworthy.images import framed  # noqa: E402
+from edgeworthy.pictures import list_pictures  # noqa: E402
+from edgeworthy.predictor import Predictor  # noqa: E402
+from edgeworthy.sources.torchvision_shim import mend_torchvision  # noqa: E402
+
 DATA = ROOT.parent / "shared" / "data" / "imagenet500"
-CONTENDERS = ("ours", "loop", "timm-onnx", "timm-eager")
+CONTENDERS = ("ours", "loop", "timm-onnx", "timm-eager", "pipeline")
 TARGET = 0.92  # of the limit
 WARM = 8  # pictures
 AT_LEAST_S = 6.0  # in a pass, or nearly: where the pictures take less, they are gone over again
@@ -101,6 +107,23 @@ def timm_eager(file: Path, name: str) -> Pass:
         return len(paths)
 
     return once
+
+
+def pipeline(file: Path, name: str) -> Pass:
+    mend_torchvision()
+    import timm
+    import transformers
+
+    settings = timm.get_pretrained_cfg(name).to_dict()
+    config = transformers.TimmWrapperConfig.from_dict(
+        {"architecture": name, "num_classes": settings["num_classes"], "pretrained_cfg": settings}
+    )
+    classify: Any = transformers.pipeline(
+        "image-classification",
+        model=transformers.TimmWrapperForImageClassification(config).eval(),
+        image_processor=transformers.TimmWrapperImageProcessor(settings, architecture=name),
+    )
+    return lambda paths: len(classify(list(map(str, paths))))
 
 
 def limit(file: Path, name: str) -> Pass:
@@ -198,7 +221,6 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", default=["tf_efficientnet_lite0", "resnet18"])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--data", type=Path, default=DATA)
-    parser.add_argument("--json", type=Path, help="write the figures here as well")
     options = parser.parse_args()
     rows = []
     with tempfile.TemporaryDirectory() as scratch:
@@ -210,8 +232,7 @@ def main() -> None:
                 print(rows[-1], flush=True)
     print(f"pictures a second, medians of {options.rounds}; target: {TARGET} of the limit")
     print(f"{platform.machine()}, {machine.cores()} cores")
-    if options.json:
-        options.json.write_text(json.dumps(rows, indent=2) + "\n")
+    record("throughput", rows)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,141 @@
+"""Write docs/performance.md from what the benchmarks have measured; `--check` compares instead.
+
+throughput.py, cold_start.py, memory.py and fast_decode.py leave their figures in performance.json, each with
+the machine and the versions it ran on.
+
+    python benchmarks/performance.py [--check]
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import platform
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+FIGURES = HERE / "performance.json"
+PAGE = HERE.parent / "docs" / "performance.md"
+
+LIBRARIES = ("onnxruntime", "pillow", "numpy", "torch", "timm", "transformers")
+
+
+def record(section: str, rows: list[dict[str, Any]]) -> None:
+    """Keep a benchmark's rows in place of its last ones."""
+    figures = json.loads(FIGURES.read_text("utf-8")) if FIGURES.exists() else {}
+    figures[section] = {"machine": machine(), "rows": rows}
+    FIGURES.write_text(json.dumps(figures, indent=1, sort_keys=True) + "\n", "utf-8")
+
+
+def machine() -> str:
+    """The processor, its cores, and the versions of what does the work."""
+    from edgeworthy.machine import cores
+
+    model = platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        names = {line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")}
+        flags = next(line for line in lines if line.startswith("flags")).split()
+        wide = [flag for flag in ("avx2", "avx512f", "avx512_vnni") if flag in flags]
+        model = ", ".join([*sorted(names), *wide])
+    except (OSError, StopIteration):
+        pass
+    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in LIBRARIES)
+    return f"{model}; {cores()} cores; Python {platform.python_version()}, {versions}"
+
+
+def page(figures: dict[str, Any]) -> Iterator[str]:
+    """docs/performance.md, line by line."""
+    yield from ("# Performance", "")
+    yield "<!-- Written by benchmarks/performance.py from benchmarks/performance.json. -->"
+    yield ""
+    yield (
+        "Ratios count, not seconds: each table was measured in one run, its contenders taking turns, "
+        "medians shown. The machines are virtual, and their speed varies by some per cent from minute to "
+        "minute."
+    )
+    for section in ("throughput", "fast_decode", "cold_start", "memory"):
+        if section in figures:
+            yield from ("", *globals()[section](figures[section]["rows"]))
+            yield from ("", f"*{figures[section]['machine']}*")
+
+
+def throughput(rows: list[dict[str, Any]]) -> Iterator[str]:
+    names = ("ours", "loop", "timm-onnx", "timm-eager", "pipeline")
+    yield from ("## Pictures a second", "")
+    yield (
+        "`predict` on all cores, from files to classes, against a plain loop over ONNX Runtime, timm's way "
+        "to validate ONNX files and eager models, and Transformers' pipeline. The limit is computed: cores "
+        "divided by the processor seconds that one picture costs to decode, frame, normalise and infer on "
+        "one thread, when nothing else runs. `256` are 500 photographs of 256 px, `original` the 66 that "
+        "came larger. Target: 0.92 of the limit (`benchmarks/throughput.py`)."
+    )
+    yield ""
+    yield "| model | pictures | limit | " + " | ".join(names) + " | of the limit | lowest, highest round |"
+    yield "|---|---|" + "---:|" * (len(names) + 2) + "---|"
+    for row in rows:
+        cells = " | ".join(f"{row[name]:.0f}" if name in row else "" for name in names)
+        low, high = row["of_limit_rounds"]
+        yield (
+            f"| {row['model']} | {row['pictures']} | {row['limit']:.0f} | {cells} "
+            f"| **{row['of_limit']:.2f}** | {low:.2f}, {high:.2f} |"
+        )
+
+
+def fast_decode(rows: list[dict[str, Any]]) -> Iterator[str]:
+    yield from ("## Fast decoding", "")
+    yield (
+        "`--fast-decode` lets the JPEG decoder shrink pictures that are more than twice as large as needed."
+        " EfficientNet-Lite0 with its weights, on the originals and on the same pictures enlarged as a "
+        "camera would write them (`benchmarks/fast_decode.py`)."
+    )
+    yield ""
+    yield "| pictures | number | in full, a second | fast, a second | other best class | largest difference |"
+    yield "|---|---:|---:|---:|---:|---:|"
+    for row in rows:
+        yield (
+            f"| {row['pictures']} | {row['count']} | {row['full']:.0f} | {row['fast']:.0f} "
+            f"| {row['other_class']} | {row['max_abs_diff']:.2g} |"
+        )
+
+
+def cold_start(rows: list[dict[str, Any]]) -> Iterator[str]:
+    yield from ("## One picture", "")
+    yield (
+        "`edgeworthy predict` of one picture as a whole process, against a bare script that imports ONNX "
+        "Runtime, NumPy and Pillow, loads the file, prepares the picture, runs and prints. Target: at most "
+        f"{rows[0]['target']} times (`benchmarks/cold_start.py`)."
+    )
+    yield from ("", "| model | edgeworthy, ms | bare, ms | ratio |", "|---|---:|---:|---:|")
+    for row in rows:
+        yield f"| {row['model']} | {row['edgeworthy']} | {row['bare']} | **{row['ratio']:.2f}** |"
+
+
+def memory(rows: list[dict[str, Any]]) -> Iterator[str]:
+    few, many = sorted((key for key in rows[0] if key.isdecimal()), key=int)
+    yield from ("## Memory", "")
+    yield (
+        "Peak memory of `predict` with a tiny model on so many pictures, all its processes together. "
+        f"Target: at most {rows[0]['target']} times (`benchmarks/memory.py`)."
+    )
+    yield ""
+    yield f"| rows go to | {int(few):,} pictures, MB | {int(many):,} pictures, MB | ratio |"
+    yield "|---|---:|---:|---:|"
+    for row in rows:
+        yield f"| {row['output']} | {row[few]} | {row[many]} | **{row['ratio']:.2f}** |"
+
+
+def main() -> int:
+    """Write or compare."""
+    text = "\n".join(page(json.loads(FIGURES.read_text("utf-8")))) + "\n"
+    if "--check" in sys.argv:
+        return int(not PAGE.exists() or PAGE.read_text("utf-8") != text)
+    PAGE.write_text(text, "utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
