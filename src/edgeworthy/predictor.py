@@ -77,6 +77,18 @@ class Predictor:
         self.frame, self.frame_source = _frame(self._facts, frame)
         self.class_names = self._facts.class_names
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What decides on the results besides the file and the pictures."""
+        return {
+            "top_k": self._top_k,
+            "threshold": self._threshold,
+            "frame": self.frame,
+            "frame_source": self.frame_source,
+            "mean": self._normalization.mean,
+            "std": self._normalization.std,
+        }
+
     def predict(self, pictures: Iterable[str | Path | Picture]) -> Iterator[Prediction | Unreadable]:
         """Classify pictures side by side; results come in the order of the pictures.
 
