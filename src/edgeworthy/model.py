@@ -233,7 +233,7 @@ class Draft:
             if self._force:
                 self.path.replace(self._target)
             else:
-                _link(self.path, self._target)
+                link(self.path, self._target)
         except FileExistsError as error:
             raise TargetError(f"{self._target} appeared meanwhile.", hint="Use --force.") from error
         except OSError as error:
@@ -303,7 +303,7 @@ def draft(target: Path, *, force: bool = False) -> Iterator[Draft]:
         file.path.unlink(missing_ok=True)
 
 
-def _link(path: Path, target: Path) -> None:
+def link(path: Path, target: Path) -> None:
     """Rename without ever overwriting; a file system without hard links gets the next best."""
     try:
         os.link(path, target)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sized
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -68,6 +69,20 @@ class Predictor:
     def class_names(self) -> tuple[str, ...]:
         """From the file, or the ids where it has no names; empty where neither is known yet."""
         return self._model.class_names
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What decides on the results besides the file and the pictures."""
+        return {
+            "top_k": self._top_k,
+            "threshold": self._threshold,
+            "frame": self.frame,
+            "frame_source": self.frame_source,
+            "mean": self._model.normalization.mean,
+            "std": self._model.normalization.std,
+            "truncated": self._decoding.truncated,
+            "fast_decode": self._decoding.fast,
+        }
 
     def predict(self, pictures: Iterable[str | Path | Picture]) -> Iterator[Prediction | Unreadable]:
         """Classify pictures side by side; results come in the order of the pictures.

@@ -34,7 +34,8 @@ EXIT_CODES = {
     0: "Fine: it was done, and the model keeps the contract.",
     1: "The model falls short: a rule is broken, a proof failed, some pictures could not be read.",
     2: "The call could not be carried out: a bad option, a file that is no model, no weights.",
-    130: "Interrupted from the keyboard (143: by SIGTERM); nothing half-written is left behind.",
+    130: "Interrupted from the keyboard (143: by SIGTERM); nothing half-written is left behind, "
+    "but what --resume goes on from.",
 }
 
 

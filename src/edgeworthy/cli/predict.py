@@ -22,6 +22,7 @@ from edgeworthy.cli.shared import (
     status_console,
     unwinding_on_sigterm,
 )
+from edgeworthy.errors import OptionError
 from edgeworthy.frames import MODES
 from edgeworthy.model import draft
 from edgeworthy.report.drawings import SHEET_HOLDS, Drawings
@@ -29,7 +30,9 @@ from edgeworthy.report.tables import printable
 from edgeworthy.results import Prediction, Unreadable
 
 if TYPE_CHECKING:
+    from edgeworthy.pictures import Pictures
     from edgeworthy.predictor import Predictor
+    from edgeworthy.report.runs import Output
 
 EXAMPLES = examples(
     "edgeworthy predict cats.onnx photo.jpg",
@@ -62,7 +65,12 @@ Result = Prediction | Unreadable
     "--output",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="Write rows to FILE.jsonl or FILE.csv, in place of stdout.",
+    help="Write rows to FILE.jsonl or FILE.csv, or to a folder of parts FILE.parquet, in place of stdout.",
+)
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Go on where an earlier call with the same -o ended; begin if there is none.",
 )
 @click.option("--column", metavar="NAME", help="Of a Parquet file, with pictures as bytes, or their paths.")
 @click.option(
@@ -103,10 +111,8 @@ def command(file: Path, pictures: tuple[str, ...], as_json: bool, **options: Any
     """
     from edgeworthy.pictures import list_pictures
     from edgeworthy.predictor import Predictor, at_a_time
-    from edgeworthy.report.rows import refuse_suffix
 
-    if options["output"]:
-        refuse_suffix(options["output"])
+    _refuse_mixtures(options)
     found = list_pictures(pictures, column=options["column"])
     predictor = Predictor(
         file,
@@ -119,12 +125,16 @@ def command(file: Path, pictures: tuple[str, ...], as_json: bool, **options: Any
         decoding=decoding_of(options),
     )
     drawings = Drawings(found, folder=options["annotate"], sheet=options["sheet"], force=options["force"])
-    failures, odd = Failures(), False
-    with _shown(predictor, options["output"], as_json=as_json, force=options["force"]) as show:
-        results = predictor.predict(drawings.follow(found))
-        for result in _with_progress(results, found.total, to_file=bool(options["output"])):
-            show(result)
+    failures, odd, done = Failures(), False, 0
+    with _shown(file, predictor, found, as_json=as_json, **options) as output:
+        before = output.before
+        failures.add_earlier(before.unreadable)
+        rest = () if before.finished else drawings.follow(found.since(before.pictures))
+        left = found.total - before.pictures
+        for result in _with_progress(predictor.predict(rest), left, to_file=bool(options["output"])):
+            output.write(result)
             drawings.add(result)
+            done += 1
             if isinstance(result, Unreadable):
                 failures.add(result)
             odd = odd or not _are_probabilities(result)
@@ -132,20 +142,52 @@ def command(file: Path, pictures: tuple[str, ...], as_json: bool, **options: Any
     if odd:
         note = f"note: these scores are no probabilities in 0..1; see: edgeworthy check {file}"
         status_console().print(note, style="yellow", soft_wrap=True)
+    total = before.pictures + done
     if options["output"]:
-        read = found.total - failures.total
-        status_console().print(f"{options['output']}: {read} pictures", soft_wrap=True)
+        told = ", all of them from before: nothing was left to do" if before.finished else ""
+        told = told or (f", {before.pictures} of them from before" if before.pictures else "")
+        status_console().print(
+            f"{options['output']}: {total - failures.total} pictures{told}", soft_wrap=True
+        )
     if failures.total and (options["output"] or not as_json):
-        status_console().print(failures.summary(found.total), style="red", soft_wrap=True)
+        status_console().print(failures.summary(total), style="red", soft_wrap=True)
     return 1 if failures.total else 0
+
+
+def _refuse_mixtures(options: dict[str, Any]) -> None:
+    """Stop before work is done for what cannot be."""
+    from edgeworthy.report.rows import refuse_suffix
+
+    output = options["output"]
+    if output:
+        refuse_suffix(output)
+        if output.suffix.lower() == ".parquet":
+            from edgeworthy.report.parts import refuse_missing
+
+            refuse_missing()
+    if not options["resume"]:
+        return
+    if not output:
+        raise OptionError("--resume goes on with a file of rows.", hint="Name it with -o, say scores.csv.")
+    if options["force"]:
+        raise OptionError("--resume and --force exclude each other.", hint="Give --force to begin anew.")
+    if options["annotate"] or options["sheet"]:
+        raise OptionError(
+            "--resume goes on with rows, not with drawings.", hint="Leave out --annotate and --sheet."
+        )
 
 
 class Failures:
     """How many pictures could not be read, and why; a few of the reasons, however many there are."""
 
     def __init__(self) -> None:
-        self.total = 0
+        self.total = self._earlier = 0
         self._reasons = Counter[str]()
+
+    def add_earlier(self, count: int) -> None:
+        """Count those of an earlier call."""
+        self.total += count
+        self._earlier += count
 
     def add(self, result: Unreadable) -> None:
         """Count one."""
@@ -158,30 +200,56 @@ class Failures:
         """How many of the pictures failed, and for which reasons, most frequent first."""
         told = [f"{count} {reason}" for reason, count in self._reasons.most_common(_REASONS)]
         if len(self._reasons) > _REASONS:
-            at_least = "at least " if self._reasons.total() < self.total else ""
+            at_least = "at least " if self._reasons.total() < self.total - self._earlier else ""
             told.append(f"{at_least}{len(self._reasons) - _REASONS} more reasons.")
+        if self._earlier:
+            told.append(f"{self._earlier} by then; their rows say why.")
         return "\n  ".join([f"{self.total} of {total} pictures could not be read:", *map(printable, told)])
 
 
 @contextlib.contextmanager
 def _shown(
-    predictor: Predictor, output: Path | None, *, as_json: bool, force: bool
-) -> Iterator[Callable[[Result], None]]:
-    """What shows each result: on stdout, or in a file that is there when all of them are."""
+    file: Path,
+    predictor: Predictor,
+    pictures: Pictures,
+    *,
+    output: Path | None,
+    as_json: bool,
+    **options: Any,
+) -> Iterator[Output]:
+    """What shows each result: on stdout, in a file that is there when all of them are, or part by part."""
     from edgeworthy.report.rows import json_row, writer_for
+    from edgeworthy.report.runs import Output, facts_for
 
     frame = (predictor.frame, predictor.frame_source)
+    resume, force = options["resume"], options["force"]
     if output is None:
-        yield (
-            (lambda result: print_json_line(json_row(result, *frame)))
-            if as_json
-            else _text_printer(predictor)
-        )
+        as_text = None if as_json else _text_printer(predictor)
+        yield Output(write=as_text or (lambda result: print_json_line(json_row(result, *frame))))
         return
-    with unwinding_on_sigterm(), draft(output, force=force) as file:
-        with file.text() as stream:
-            yield writer_for(output, stream, *frame)
-        file.commit()
+    with unwinding_on_sigterm():
+        if output.suffix.lower() == ".parquet":
+            from edgeworthy.report.parts import parts
+
+            facts = facts_for(file, predictor.settings, pictures)
+            with parts(output, facts, resume=resume, force=force) as folder:
+                yield folder
+        elif resume:
+            from edgeworthy.report.partial import resumable
+
+            facts = facts_for(file, predictor.settings, pictures)
+            with resumable(
+                output, facts, lambda to, begin: writer_for(output, to, *frame, begin=begin)
+            ) as rows:
+                yield rows
+        else:
+            from edgeworthy.report.partial import forget
+
+            with draft(output, force=force) as whole:
+                forget(output, force=force)
+                with whole.text() as stream:
+                    yield Output(write=writer_for(output, stream, *frame))
+                whole.commit()
 
 
 def _are_probabilities(result: Result) -> bool:

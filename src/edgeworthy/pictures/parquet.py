@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 from collections.abc import Iterator, Sequence
@@ -15,6 +16,7 @@ _BYTES = frozenset("image img picture photo image_bytes bytes jpg jpeg png".spli
 _PATHS = frozenset("path file file_name filename file_path filepath image_path image img".split())  # noqa: SIM905
 _ROWS = 16  # that are read together: a picture may have some megabytes
 _BUFFER_BYTES = 2**20  # in place of a whole row group
+_FOOTER_BYTES = 2**16
 
 
 class Table:
@@ -54,6 +56,13 @@ class Table:
             for group, (first, end) in enumerate(zip(self._starts, self._starts[1:], strict=False)):
                 if end > start:
                     yield from self._group(file, group, range(first, end), start)
+
+    def fingerprint(self) -> str:
+        """SHA-256 in hexadecimal over the file's length and its end, which says what is where in it."""
+        with Path(self._path).open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - _FOOTER_BYTES))
+            return hashlib.sha256(f"{size} ".encode() + file.read()).hexdigest()
 
     def _group(self, file: Any, group: int, rows: range, start: int) -> Iterator[Picture]:
         row = rows.start

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -14,6 +14,7 @@ from edgeworthy.results import Prediction, Unreadable
 
 Result = Prediction | Unreadable
 Writer = Callable[[Result], None]
+Row = tuple[int | None, int | None, str | None, float | None, str | None]
 
 COLUMNS = ("path", "rank", "class_id", "class", "probability", "error")
 
@@ -25,18 +26,15 @@ def json_row(result: Result, frame: Frame, source: str) -> dict[str, Any]:
     return {"path": result.path, "frame": frame.mode, "frame_source": source, "scores": result.scores}
 
 
-def writer_for(path: Path, stream: TextIO, frame: Frame, source: str) -> Writer:
-    """What writes each result to the stream, in the format that the path's suffix names.
+def writer_for(path: Path, stream: TextIO, frame: Frame, source: str, *, begin: bool = True) -> Writer:
+    """What writes each result to the stream, in the format of text that the path's suffix names.
 
     CSV has a line for each class of a picture, best first, numbered from 1; one line with the error for a
     picture that cannot be read, and one without a class for a picture that has none above the threshold.
-
-    Raises:
-        OptionError: on another suffix.
+    Its first line is written where the stream begins.
     """
-    refuse_suffix(path)
     if path.suffix.lower() == ".csv":
-        return _csv_writer(stream)
+        return _csv_writer(stream, begin=begin)
 
     def write(result: Result) -> None:
         stream.write(json_line(json_row(result, frame, source)) + "\n")
@@ -50,24 +48,32 @@ def refuse_suffix(path: Path) -> None:
     Raises:
         OptionError: where the suffix names none.
     """
-    if path.suffix.lower() not in {".csv", ".jsonl"}:
+    if path.suffix.lower() not in {".csv", ".jsonl", ".parquet"}:
         raise OptionError(
             f"{path} does not say its format: {path.suffix or 'no suffix'!r}.",
-            hint="Name it results.jsonl or results.csv.",
+            hint="Name it results.jsonl or results.csv, or results.parquet for a folder of Parquet files.",
         )
 
 
-def _csv_writer(stream: TextIO) -> Writer:
+def long_rows(result: Result) -> Iterator[Row]:
+    """(rank, class id, class, probability, error): a row for each class, or one that has none."""
+    if isinstance(result, Unreadable):
+        yield None, None, None, None, result.message
+    elif not result.scores:
+        yield None, None, None, None, None
+    else:
+        for rank, score in enumerate(result.scores, 1):
+            yield rank, score.class_id, score.name, score.probability, None
+
+
+def _csv_writer(stream: TextIO, *, begin: bool) -> Writer:
     rows = csv.writer(stream, lineterminator="\n")
-    rows.writerow(COLUMNS)
+    if begin:
+        rows.writerow(COLUMNS)
 
     def write(result: Result) -> None:
-        if isinstance(result, Unreadable):
-            rows.writerow((result.path, "", "", "", "", result.message))
-            return
-        if not result.scores:
-            rows.writerow((result.path, "", "", "", "", ""))
-        for rank, score in enumerate(result.scores, 1):
-            rows.writerow((result.path, rank, score.class_id, score.name, f"{score.probability:.9g}", ""))
+        for rank, class_id, name, probability, error in long_rows(result):
+            told = None if probability is None else f"{probability:.9g}"
+            rows.writerow((result.path, rank, class_id, name, told, error))
 
     return write

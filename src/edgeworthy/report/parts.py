@@ -1,0 +1,248 @@
+"""Rows as a folder of Parquet files: each is there whole or not at all; a run goes on behind the last."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from edgeworthy.errors import MissingExtraError, TargetError
+from edgeworthy.model import Draft
+from edgeworthy.report.rows import long_rows
+from edgeworthy.report.runs import (
+    ANEW,
+    Output,
+    Result,
+    Run,
+    advanced,
+    alone,
+    read_run,
+    refuse_other,
+    settle,
+    write_run,
+)
+
+STATE = "_edgeworthy.json"  # readers of Parquet folders pass over names that begin so
+
+_PICTURES = 4096  # in a part, at most
+_SECONDS = 60.0  # that a part takes, or little more: what a kill costs
+_ROWS = 32_768  # that are held in memory
+_PART = re.compile(r"part-(\d{12})\.parquet")
+_HIDDEN = re.compile(r"\.(part-\d{12}\.parquet|_edgeworthy\.json)\.[0-9a-f]{8}\.part")
+
+
+def refuse_missing() -> None:
+    """Stop before work is done for a file that cannot be written.
+
+    Raises:
+        MissingExtraError: where pyarrow is not installed.
+    """
+    try:
+        import pyarrow.parquet  # noqa: F401
+    except ImportError as error:
+        raise MissingExtraError("pyarrow", "parquet") from error
+
+
+@contextlib.contextmanager
+def parts(folder: Path, facts: Mapping[str, Any], *, resume: bool, force: bool) -> Iterator[Output]:
+    """A folder that results are written to, part by part.
+
+    Args:
+        folder: that is made, or continued.
+        facts: what the rows are made by.
+        resume: go on behind the parts that are there.
+        force: remove those first; what edgeworthy did not write is left alone.
+
+    Raises:
+        OptionError: where the parts that are there were made otherwise.
+        TargetError: where something else is there, or the disk takes no more.
+    """
+    _make(folder)
+    with alone(folder):
+        before = _begun(folder, facts, resume=resume, force=force)
+        writer = _Parts(folder, before)
+        try:
+            yield Output(write=writer.write, before=before)
+            if not before.finished:
+                writer.finish()
+        finally:
+            writer.discard()
+
+
+def _make(folder: Path) -> None:
+    if not folder.parent.is_dir():
+        raise TargetError(f"The folder {folder.parent} does not exist.", hint="Make it first, or change -o.")
+    try:
+        folder.mkdir(exist_ok=True)
+    except FileExistsError as error:
+        raise TargetError(
+            f"{folder} is a file, and a folder of Parquet files would be written.",
+            hint="Move it away, or name another output with -o.",
+        ) from error
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+
+
+def _begun(folder: Path, facts: Mapping[str, Any], *, resume: bool, force: bool) -> Run:
+    try:
+        names = [path.name for path in folder.iterdir()]
+    except OSError as error:
+        raise TargetError(f"{folder} cannot be read: {error.strerror or error}.", hint=ANEW) from error
+    run = read_run(folder / STATE)
+    if run is None and not all(map(_HIDDEN.fullmatch, names)):
+        raise TargetError(
+            f"{folder} is there, and edgeworthy did not write it.", hint="Name another output with -o."
+        )
+    if run is not None and not (resume or force):
+        raise TargetError(f"{folder} exists.", hint="Continue it with --resume, or begin anew with --force.")
+    if run is not None and resume:
+        refuse_other(folder, run, facts)
+    try:
+        for name in filter(_HIDDEN.fullmatch, names):
+            (folder / name).unlink(missing_ok=True)
+        if run is not None and resume:
+            return run if run.finished else _done(folder, run)
+        for _, path in reversed(_written(folder)):  # what is left after a kill can still be continued
+            path.unlink()
+    except TargetError:
+        raise
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+    begun = Run(facts=facts)
+    write_run(folder / STATE, begun)
+    return begun
+
+
+def _written(folder: Path) -> list[tuple[int, Path]]:
+    """(first position, file) of the parts, in their order."""
+    found = ((_PART.fullmatch(path.name), path) for path in folder.iterdir())
+    return sorted((int(match[1]), path) for match, path in found if match)
+
+
+def _done(folder: Path, run: Run) -> Run:
+    """The run as far as its parts have come; each says in its footer where it ends."""
+    from pyarrow.parquet import read_metadata
+
+    position = unreadable = 0
+    for first, path in _written(folder):
+        try:
+            facts = read_metadata(path)
+            groups = [facts.row_group(group) for group in range(facts.num_row_groups)]
+            positions = [_column(group, "position").statistics for group in groups]
+            errors = [_column(group, "error").statistics for group in groups]
+            fits = first == position == positions[0].min
+            position = positions[-1].max + 1
+            unreadable += facts.num_rows - sum(error.null_count for error in errors)
+        except Exception as error:  # what a library raises on damaged files
+            raise TargetError(f"{path} cannot be continued: it is damaged.", hint=ANEW) from error
+        if not fits:
+            raise TargetError(f"{path} does not follow the part before it.", hint=ANEW)
+    return replace(run, pictures=position, unreadable=unreadable)
+
+
+def _column(group: Any, name: str) -> Any:
+    columns = [group.column(index) for index in range(group.num_columns)]
+    return next(column for column in columns if column.path_in_schema == name)
+
+
+def _unwritable(folder: Path, error: OSError) -> TargetError:
+    return TargetError(
+        f"{folder} cannot be written: {error.strerror or error}.",
+        hint="Make room, then continue with --resume; or choose another place with -o.",
+    )
+
+
+class _Parts:
+    """Writes parts: rows go to a draft in groups, and the draft becomes a part in one step."""
+
+    def __init__(self, folder: Path, run: Run) -> None:
+        import pyarrow as pa
+
+        self._folder, self._run = folder, run
+        self._schema = pa.schema(
+            {
+                "position": pa.int64(),
+                "path": pa.string(),
+                "rank": pa.int32(),
+                "class_id": pa.int32(),
+                "class": pa.string(),
+                "probability": pa.float32(),
+                "error": pa.string(),
+            }
+        )
+        self._rows: list[tuple[Any, ...]] = []
+        self._draft: Draft | None = None
+        self._writer: Any = None
+        self._first = run.pictures
+        self._due = 0.0
+
+    def write(self, result: Result) -> None:
+        """All rows of a picture."""
+        position = self._run.pictures
+        if position == self._first:
+            self._due = time.monotonic() + _SECONDS
+        path = _text(result.path)
+        for rank, class_id, name, probability, error in long_rows(result):
+            told = None if error is None else _text(error)
+            self._rows.append((position, path, rank, class_id, name, probability, told))
+        self._run = advanced(self._run, result)
+        if len(self._rows) >= _ROWS:
+            self._put()
+        if self._run.pictures - self._first >= _PICTURES or time.monotonic() >= self._due:
+            self._commit()
+
+    def finish(self) -> None:
+        """The last part, and that it is the last."""
+        if self._run.pictures > self._first:
+            self._commit()
+        write_run(self._folder / STATE, replace(self._run, finished=True))
+
+    def discard(self) -> None:
+        """Leave no draft behind."""
+        with contextlib.suppress(Exception):
+            if self._writer is not None:
+                self._writer.close()
+        if self._draft is not None:
+            self._draft.path.unlink(missing_ok=True)
+        self._draft = self._writer = None
+
+    def _put(self) -> None:
+        import pyarrow as pa
+        from pyarrow.parquet import ParquetWriter
+
+        columns = zip(*self._rows, strict=True)
+        table = pa.table(
+            [pa.array(values, field.type) for values, field in zip(columns, self._schema, strict=True)],
+            schema=self._schema,
+        )
+        try:
+            if self._draft is None:
+                self._draft = Draft(self._folder / f"part-{self._first:012}.parquet", force=False)
+                self._writer = ParquetWriter(self._draft.path, self._schema)
+            self._writer.write_table(table)
+        except OSError as error:
+            raise _unwritable(self._folder, error) from error
+        self._rows = []
+
+    def _commit(self) -> None:
+        if self._rows:
+            self._put()
+        if self._draft is None:
+            return
+        try:
+            self._writer.close()
+        except OSError as error:
+            raise _unwritable(self._folder, error) from error
+        self._draft.commit()
+        self.discard()
+        settle(self._folder)
+        self._first = self._run.pictures
+
+
+def _text(text: str) -> str:
+    """As CSV has it: a file name that is no text shows its bytes."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
