@@ -213,3 +213,20 @@ def test_pictures_may_be_bytes_or_decoded_and_listed(tmp_path, pictures):
     assert results[1].scores == expected[1].scores
     assert results[3].scores == expected[3].scores
     assert list(predict(file, list_pictures([pictures[0].parent]))) == expected
+
+
+def test_a_provider_that_is_missing_says_which_package_brings_it(tmp_path):
+    file = classifier_file(tmp_path / "m.onnx")
+    with pytest.raises(errors.OptionError, match=r"no CUDAExecutionProvider.*pip install onnxruntime-gpu"):
+        Predictor(file, provider="cuda")
+    with pytest.raises(errors.OptionError, match=r"pip install onnxruntime-openvino"):
+        Predictor(file, provider="openvino")
+    with pytest.raises(errors.OptionError, match="Unknown provider 'tpu'"):
+        Predictor(file, provider="tpu")
+
+
+def test_a_provider_that_does_not_start_is_no_cpu(tmp_path, monkeypatch):
+    """ONNX Runtime would go on with the CPU, and warn in a log that nobody reads."""
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CUDAExecutionProvider"])
+    with pytest.raises(errors.OptionError, match="cannot start it on this machine"):
+        Predictor(classifier_file(tmp_path / "m.onnx"), provider="cuda")

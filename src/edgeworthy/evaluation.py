@@ -45,6 +45,7 @@ from edgeworthy.results import (
     Run,
     Unreadable,
 )
+from edgeworthy.runtime import Provider
 from edgeworthy.sources.base import SourceRequest
 
 PLATFORM: Mode = "letterbox"
@@ -95,6 +96,7 @@ def evaluate(
     mistakes: int = DEFAULT_MISTAKES,
     jobs: int = 0,
     decoding: Decoding = STRICT,
+    provider: Provider = "cpu",
     on_start: Callable[[int], None] | None = None,
     on_picture: Callable[[], None] | None = None,
 ) -> Evaluation:
@@ -112,6 +114,7 @@ def evaluate(
         mistakes: how many of the surest wrong answers are kept for each file and frame.
         jobs: pictures at a time; 0 takes all cores.
         decoding: what to do about files that end too early, and with JPEG files far larger than the input.
+        provider: what computes the files' answers.
         on_start: called with the number of pictures.
         on_picture: called after each picture.
 
@@ -131,7 +134,7 @@ def evaluate(
     )
     jobs, _ = shared_out(jobs, 1)
     jobs = max(1, min(jobs, len(examples)))
-    models = [FileModel(file, normalization=normalization, jobs=jobs) for file in named]
+    models = [FileModel(file, normalization=normalization, jobs=jobs, provider=provider) for file in named]
     labels = sorted({example.label for example in examples})
     resolutions = [resolve(labels, _names(model), who=str(model.path)) for model in models]
     with contextlib.ExitStack() as stack:

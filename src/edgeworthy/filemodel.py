@@ -14,7 +14,7 @@ from edgeworthy.errors import ModelFileError, OptionError
 from edgeworthy.evidence import Activation
 from edgeworthy.frames import Frame, Mode
 from edgeworthy.images import Pixels, normalise
-from edgeworthy.runtime import FileFacts, Session, SideBySide, facts_of
+from edgeworthy.runtime import FileFacts, Provider, Session, SideBySide, facts_of
 
 
 class FileModel:
@@ -25,6 +25,7 @@ class FileModel:
         normalization: in place of the file's.
         jobs: pictures at a time, each on a thread of its own.
         threads: for one picture.
+        provider: what computes.
 
     Attributes:
         path: of the file.
@@ -36,10 +37,16 @@ class FileModel:
     """
 
     def __init__(
-        self, file: str | Path, *, normalization: Normalization | None = None, jobs: int = 1, threads: int = 1
+        self,
+        file: str | Path,
+        *,
+        normalization: Normalization | None = None,
+        jobs: int = 1,
+        threads: int = 1,
+        provider: Provider = "cpu",
     ) -> None:
-        session = Session(Path(file), threads=threads)
-        self.path = session.path
+        session = Session(Path(file), threads=threads, provider=provider)
+        self.path, self.provider = session.path, provider
         self._sessions = SideBySide(session, jobs=jobs, threads=threads)
         self._facts = facts_of(session)
         self.normalization = _normalization(self.path, self._facts, normalization)

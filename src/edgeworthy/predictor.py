@@ -19,6 +19,7 @@ from edgeworthy.images import framed
 from edgeworthy.pictures import Picture, Pictures
 from edgeworthy.pipeline import side_by_side
 from edgeworthy.results import Prediction, Score, Unreadable
+from edgeworthy.runtime import Provider
 
 
 class Predictor:
@@ -35,6 +36,7 @@ class Predictor:
             as there are cores for them.
         threads: for one picture; 0 takes the cores that `jobs` leaves to it.
         decoding: what to do about files that end too early, and with JPEG files far larger than the input.
+        provider: what computes: the CPU, or what another package of ONNX Runtime brings.
 
     Attributes:
         frame, frame_source: what is done to pictures, and who said so.
@@ -55,13 +57,16 @@ class Predictor:
         jobs: int = 0,
         threads: int = 0,
         decoding: Decoding = STRICT,
+        provider: Provider = "cpu",
     ) -> None:
         if top_k is not None and top_k < 1:
             raise OptionError(
                 f"The number of classes {top_k} is not above zero.", hint="Give --top-k 1 or more."
             )
         self._jobs, threads = shared_out(jobs, threads)
-        self._model = FileModel(file, normalization=normalization, jobs=self._jobs, threads=threads)
+        self._model = FileModel(
+            file, normalization=normalization, jobs=self._jobs, threads=threads, provider=provider
+        )
         self._top_k, self._threshold, self._decoding = top_k, threshold, decoding
         self.frame, self.frame_source = self._model.frame(frame)
 
@@ -82,6 +87,7 @@ class Predictor:
             "std": self._model.normalization.std,
             "truncated": self._decoding.truncated,
             "fast_decode": self._decoding.fast,
+            "provider": self._model.provider,
         }
 
     def predict(self, pictures: Iterable[str | Path | Picture]) -> Iterator[Prediction | Unreadable]:
@@ -123,6 +129,7 @@ def predict(
     jobs: int = 0,
     threads: int = 0,
     decoding: Decoding = STRICT,
+    provider: Provider = "cpu",
 ) -> Iterator[Prediction | Unreadable]:
     """Classify pictures with an ONNX file; arguments as for `Predictor`.
 
@@ -142,6 +149,7 @@ def predict(
         jobs=jobs,
         threads=threads,
         decoding=decoding,
+        provider=provider,
     )
     return predictor.predict(items)
 

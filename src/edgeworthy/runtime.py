@@ -9,7 +9,7 @@ import os
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -32,9 +32,14 @@ from edgeworthy.silence import without_telemetry
 
 Array = npt.NDArray[np.float32]
 
-_OWN_AFTER = (
-    256  # runs of a thread in the shared session: by then, waiting has cost what loading another does
-)
+Provider = Literal["cpu", "cuda", "openvino"]
+PROVIDERS: tuple[Provider, ...] = get_args(Provider)
+
+_CPU = "CPUExecutionProvider"
+_PROVIDERS = {"cpu": _CPU, "cuda": "CUDAExecutionProvider", "openvino": "OpenVINOExecutionProvider"}
+_PACKAGES = {"cpu": "onnxruntime", "cuda": "onnxruntime-gpu", "openvino": "onnxruntime-openvino"}
+
+_OWN_AFTER = 256  # runs of a thread in the shared session: by then, loading another would have paid
 _OWN_BYTES = 512 * 2**20  # of the file, times the threads; larger files stay in one session
 _QUIET = 4  # ONNX Runtime's log level "fatal": everything else is reported as an exception
 
@@ -58,13 +63,16 @@ class Session:
         path: of the file.
         threads: for one operator; 0 leaves the choice to ONNX Runtime.
         optimize: whether ONNX Runtime may rewrite the graph before it runs it.
+        provider: what computes; operators that it does not know are left to the CPU.
 
     Raises:
         ModelFileError: where the file is missing, or ONNX Runtime refuses it.
-        OptionError: on more threads than there are cores.
+        OptionError: on more threads than there are cores, or a provider that this ONNX Runtime lacks.
     """
 
-    def __init__(self, path: Path, *, threads: int = 1, optimize: bool = True) -> None:
+    def __init__(
+        self, path: Path, *, threads: int = 1, optimize: bool = True, provider: Provider = "cpu"
+    ) -> None:
         without_telemetry(os.environ)
         import onnxruntime as ort
 
@@ -82,14 +90,25 @@ class Session:
         options.log_severity_level = _QUIET
         if not optimize:
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        wanted = _provider(provider)
         try:
-            self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            self._session = ort.InferenceSession(
+                str(path),
+                options,
+                providers=list(dict.fromkeys([wanted, _CPU])),
+                provider_options=_limits(provider, threads),
+            )
         except Exception as error:
             raise ModelFileError(
                 f"ONNX Runtime refuses {path}: {first_line(error)}", hint="See: edgeworthy check"
             ) from error
+        if self._session.get_providers()[0] != wanted:  # it falls back to the CPU and says so to nobody
+            raise OptionError(
+                f"ONNX Runtime has {wanted}, and cannot start it on this machine.",
+                hint=f"Are its device and driver there, and the libraries that {_PACKAGES[provider]} needs?",
+            )
         give_back()  # the file's own bytes and their parse
-        self.path = path
+        self.path, self.provider = path, provider
         self.inputs = tuple(map(_port, self._session.get_inputs()))
         self.outputs = tuple(map(_port, self._session.get_outputs()))
         meta = self._session.get_modelmeta()
@@ -143,6 +162,31 @@ class Session:
         return np.asarray(values, dtype=np.float32)
 
 
+def _limits(provider: Provider, threads: int) -> list[dict[str, str]] | None:
+    """OpenVINO keeps threads of its own, as many as there are cores unless it is told otherwise."""
+    return [{"num_of_threads": str(threads)}, {}] if provider == "openvino" and threads else None
+
+
+def _provider(provider: Provider) -> str:
+    """ONNX Runtime's name for it.
+
+    Raises:
+        OptionError: where the installed ONNX Runtime lacks it; it names the package that brings it.
+    """
+    import onnxruntime as ort
+
+    if provider not in _PROVIDERS:
+        raise OptionError(f"Unknown provider {provider!r}.", hint=f"Use one of: {', '.join(_PROVIDERS)}.")
+    name = _PROVIDERS[provider]
+    available = ort.get_available_providers()
+    if name not in available:
+        raise OptionError(
+            f"This ONNX Runtime has no {name}; it has {', '.join(available)}.",
+            hint=f"Install it in its place: pip uninstall onnxruntime; pip install {_PACKAGES[provider]}",
+        )
+    return name
+
+
 class SideBySide:
     """One file for many threads: they share a session, until one has done enough to be worth its own.
 
@@ -159,7 +203,7 @@ class SideBySide:
     def __init__(self, shared: Session, *, jobs: int, threads: int) -> None:
         self.shared, self._threads = shared, threads
         self._file = shared.path.stat()
-        self._apart = jobs > 1 and self._file.st_size * jobs <= _OWN_BYTES
+        self._apart = shared.provider == "cpu" and jobs > 1 and self._file.st_size * jobs <= _OWN_BYTES
         self._mine = threading.local()
 
     def scores(self, batch: Array) -> Array:

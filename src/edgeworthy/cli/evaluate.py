@@ -19,6 +19,7 @@ from edgeworthy.cli.shared import (
     normalization_options,
     output_console,
     print_json,
+    provider_option,
     status_console,
     unwinding_on_sigterm,
 )
@@ -70,6 +71,7 @@ EXAMPLES = examples(
 )
 @click.option("--force", is_flag=True, help="Overwrite what -o finds.")
 @click.option("--jobs", default=0, type=click.IntRange(min=0), help="Pictures at a time; 0 takes all cores.")
+@provider_option
 @decoding_options
 @json_option
 def command(files: tuple[Path, ...], data: str, as_json: bool, **options: Any) -> int:
@@ -107,6 +109,7 @@ def command(files: tuple[Path, ...], data: str, as_json: bool, **options: Any) -
                 label_column=options["label_column"],
                 jobs=options["jobs"],
                 decoding=decoding_of(options),
+                provider=options["provider"],
                 on_start=on_start,
                 on_picture=on_picture,
             )

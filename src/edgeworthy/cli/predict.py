@@ -19,6 +19,7 @@ from edgeworthy.cli.shared import (
     normalization_options,
     output_console,
     print_json_line,
+    provider_option,
     status_console,
     unwinding_on_sigterm,
 )
@@ -94,6 +95,7 @@ Result = Prediction | Unreadable
 @click.option(
     "--threads", default=0, type=click.IntRange(min=0), help="For one picture; 0 takes what --jobs leaves."
 )
+@provider_option
 @decoding_options
 @json_option
 def command(file: Path, pictures: tuple[str, ...], as_json: bool, **options: Any) -> int:
@@ -123,6 +125,7 @@ def command(file: Path, pictures: tuple[str, ...], as_json: bool, **options: Any
         jobs=options["jobs"] or at_a_time(found.total, options["threads"]),
         threads=options["threads"],
         decoding=decoding_of(options),
+        provider=options["provider"],
     )
     drawings = Drawings(found, folder=options["annotate"], sheet=options["sheet"], force=options["force"])
     failures, odd, done = Failures(), False, 0

@@ -104,6 +104,15 @@ def normalization_of(options: dict[str, Any]) -> Normalization | None:
     return Normalization.guess_scale(mean, std, int(scale) if scale else None)
 
 
+provider_option = click.option(
+    "--provider",
+    default="cpu",
+    show_default=True,
+    type=click.Choice(["cpu", "cuda", "openvino"]),
+    help="What computes; another than the CPU needs its own package of ONNX Runtime.",
+)
+
+
 def decoding_options(function: F) -> F:
     """`--truncated` and `--fast-decode`."""
     for option in (
