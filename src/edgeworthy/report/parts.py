@@ -30,7 +30,7 @@ STATE = "_edgeworthy.json"  # readers of Parquet folders pass over names that be
 
 _PICTURES = 4096  # in a part, at most
 _SECONDS = 60.0  # that a part takes, or little more: what a kill costs
-_ROWS = 32_768  # that are held in memory
+_ROWS = 8192  # that are held in memory
 _PART = re.compile(r"part-(\d{12})\.parquet")
 _HIDDEN = re.compile(r"\.(part-\d{12}\.parquet|_edgeworthy\.json)\.[0-9a-f]{8}\.part")
 
