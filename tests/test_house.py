@@ -16,7 +16,7 @@ from edgeworthy import errors, settling
 
 SOURCE = Path(edgeworthy.__file__).parent
 ROOT = SOURCE.parents[1]
-EXTRAS = ("torch", "torchvision", "timm", "transformers", "safetensors", "onnxsim", "pyarrow")
+EXTRAS = ("torch", "torchvision", "timm", "transformers", "safetensors", "onnxsim", "pyarrow", "av")
 ALL = [
     info.name for info in pkgutil.walk_packages([str(SOURCE)], "edgeworthy.") if "__main__" not in info.name
 ]
