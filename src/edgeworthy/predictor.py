@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Iterator, Sized
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from edgeworthy.pictures import Picture, Pictures
 from edgeworthy.pipeline import side_by_side
 from edgeworthy.results import Prediction, Score, Unreadable
 from edgeworthy.runtime import Provider
+
+_DECODED_AHEAD = 2  # pictures that wait for a thread, at most, where they are decoded already
 
 
 class Predictor:
@@ -99,15 +102,30 @@ class Predictor:
         Raises:
             ModelFileError: where the file fails on a picture, or names another number of classes.
         """
-        return side_by_side(self._classified, pictures, self._jobs)
+        free = threading.Semaphore(self._jobs + _DECODED_AHEAD)
 
-    def _classified(self, item: str | Path | Picture) -> Prediction | Unreadable:
-        picture = Picture.of(item)
+        def taken() -> Iterator[Picture]:
+            for picture in map(Picture.of, pictures):
+                if picture.decoded:
+                    free.acquire()
+                yield picture
+
+        def classified(picture: Picture) -> Prediction | Unreadable:
+            try:
+                return self._classified(picture)
+            finally:
+                if picture.decoded:
+                    free.release()
+
+        return side_by_side(classified, taken(), self._jobs)
+
+    def _classified(self, picture: Picture) -> Prediction | Unreadable:
         try:
             pixels = framed(picture, self.frame, decoding=self._decoding)
         except ImageError as error:
             return Unreadable(path=picture.name, message=str(error))
-        return Prediction(path=picture.name, scores=self._ranked(self._model.probabilities(pixels)))
+        scores = self._ranked(self._model.probabilities(pixels))
+        return Prediction(path=picture.name, scores=scores, time_s=picture.time_s)
 
     def _ranked(self, scores: npt.NDArray[np.float32]) -> tuple[Score, ...]:
         names = self._model.class_names

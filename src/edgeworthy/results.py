@@ -183,10 +183,11 @@ class Score:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prediction:
-    """The best classes of one picture, best first."""
+    """The best classes of one picture, best first; of a frame, with its seconds in the video."""
 
     path: str
     scores: tuple[Score, ...]
+    time_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
@@ -40,6 +40,7 @@ EXAMPLES = examples(
     "edgeworthy predict cats.onnx photos/ --top-k 3 --sheet sheet.png",
     "edgeworthy predict cats.onnx 'photos/*.jpg' --frame letterbox --json > scores.jsonl",
     "edgeworthy predict cats.onnx data/test-*.parquet --column image -o scores.csv",
+    "edgeworthy predict cats.onnx garden.mp4 --every 10 --json",
     "find /archive -name '*.jpg' | edgeworthy predict cats.onnx - -o scores.csv --threshold 0.5",
 )
 
@@ -75,6 +76,13 @@ Result = Prediction | Unreadable
 )
 @click.option("--column", metavar="NAME", help="Of a Parquet file, with pictures as bytes, or their paths.")
 @click.option(
+    "--every",
+    default=30,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Of a video, take one frame in so many.",
+)
+@click.option(
     "--frame", type=click.Choice(MODES), help="How pictures meet the input, in place of the default above."
 )
 @normalization_options
@@ -104,7 +112,8 @@ def command(file: Path, pictures: tuple[str, ...], as_json: bool, **options: Any
     PICTURES are files, folders with their subfolders, patterns, @FILE for a list of paths, one a line,
     or - for such a list on standard input. A .parquet file that is named, listed or matched gives a picture
     for each row, from a column of bytes or of paths; a relative path is looked for in the working directory,
-    then beside the file.
+    then beside the file. A video that is named, listed or matched (.mp4, .mkv, .avi, .mov, .webm, .m4v, .ts,
+    .mpg, .mpeg) gives one frame in 30, or in --every.
 
     A picture is framed as the file's evidence says, as in the training; where the file has none, it is
     letterboxed, as the platform does. The output says which. With --json, a line for each picture.
@@ -115,14 +124,14 @@ def command(file: Path, pictures: tuple[str, ...], as_json: bool, **options: Any
     from edgeworthy.predictor import Predictor, at_a_time
 
     _refuse_mixtures(options)
-    found = list_pictures(pictures, column=options["column"])
+    found = list_pictures(pictures, column=options["column"], every=options["every"])
     predictor = Predictor(
         file,
         frame=options["frame"],
         normalization=normalization_of(options),
         top_k=None if options["scores"] == "all" else options["top_k"],
         threshold=options["threshold"],
-        jobs=options["jobs"] or at_a_time(found.total, options["threads"]),
+        jobs=options["jobs"] or (0 if found.total is None else at_a_time(found.total, options["threads"])),
         threads=options["threads"],
         decoding=decoding_of(options),
         provider=options["provider"],
@@ -133,7 +142,7 @@ def command(file: Path, pictures: tuple[str, ...], as_json: bool, **options: Any
         before = output.before
         failures.add_earlier(before.unreadable)
         rest = () if before.finished else drawings.follow(found.since(before.pictures))
-        left = found.total - before.pictures
+        left = None if found.total is None else found.total - before.pictures
         for result in _with_progress(predictor.predict(rest), left, to_file=bool(options["output"])):
             output.write(result)
             drawings.add(result)
@@ -225,7 +234,7 @@ def _shown(
     from edgeworthy.report.runs import Output, facts_for
 
     frame = (predictor.frame, predictor.frame_source)
-    resume, force = options["resume"], options["force"]
+    resume, force, timed = options["resume"], options["force"], pictures.every is not None
     if output is None:
         as_text = None if as_json else _text_printer(predictor)
         yield Output(write=as_text or (lambda result: print_json_line(json_row(result, *frame))))
@@ -235,15 +244,17 @@ def _shown(
             from edgeworthy.report.parts import parts
 
             facts = facts_for(file, predictor.settings, pictures)
-            with parts(output, facts, resume=resume, force=force) as folder:
+            with parts(output, facts, resume=resume, force=force, timed=timed) as folder:
                 yield folder
         elif resume:
             from edgeworthy.report.partial import resumable
 
             facts = facts_for(file, predictor.settings, pictures)
-            with resumable(
-                output, facts, lambda to, begin: writer_for(output, to, *frame, begin=begin)
-            ) as rows:
+
+            def writer(stream: TextIO, begin: bool) -> Callable[[Result], None]:
+                return writer_for(output, stream, *frame, begin=begin, timed=timed)
+
+            with resumable(output, facts, writer) as rows:
                 yield rows
         else:
             from edgeworthy.report.partial import forget
@@ -251,7 +262,7 @@ def _shown(
             with draft(output, force=force) as whole:
                 forget(output, force=force)
                 with whole.text() as stream:
-                    yield Output(write=writer_for(output, stream, *frame))
+                    yield Output(write=writer_for(output, stream, *frame, timed=timed))
                 whole.commit()
 
 
@@ -270,7 +281,7 @@ def _text_printer(predictor: Predictor) -> Callable[[Result], None]:
     return lambda result: console.print(render_prediction(result), soft_wrap=True)
 
 
-def _with_progress(results: Iterable[Result], total: int, *, to_file: bool) -> Iterator[Result]:
+def _with_progress(results: Iterable[Result], total: int | None, *, to_file: bool) -> Iterator[Result]:
     """The same results, with a bar on stderr where that is a terminal and the results go elsewhere."""
     if not status_console().is_terminal or (output_console().is_terminal and not to_file):
         yield from results

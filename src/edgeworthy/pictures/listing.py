@@ -18,6 +18,7 @@ from edgeworthy.pictures.spool import Spool, in_order
 
 if TYPE_CHECKING:
     from edgeworthy.pictures.parquet import Table
+    from edgeworthy.pictures.video import Video
 
 SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".gif", ".tif", ".tiff", ".webp"}
@@ -25,21 +26,39 @@ SUFFIXES = frozenset(
 )
 
 
+VIDEOS = (".mp4", ".mkv", ".avi", ".mov", ".webm", ".m4v", ".ts", ".mpg", ".mpeg")
+EVERY = 30  # frames of a video: about one a second
+
+
 class Pictures:
     """Pictures in a settled order, which are gone over as often as wanted; few are in memory at any time.
 
     Args:
         column: of Parquet files, that holds the pictures; by its type and name where it is None.
-
-    Attributes:
-        total: how many there are.
+        every: one frame of a video in so many is a picture.
     """
 
-    def __init__(self, column: str | None = None) -> None:
-        self.total = 0
-        self._column = column
+    def __init__(self, column: str | None = None, every: int = EVERY) -> None:
+        self._column, self._every = column, every
+        self._known = 0
         self._paths = Spool()
         self._tables: dict[str, Table] = {}
+        self._videos = False
+
+    @property
+    def total(self) -> int | None:
+        """How many there are; None where there are videos, which nobody knows the frames of."""
+        return None if self._videos else self._known
+
+    @property
+    def every(self) -> int | None:
+        """One frame of a video in so many is a picture; None where there is none."""
+        return self._every if self._videos else None
+
+    @property
+    def tables(self) -> int:
+        """How many Parquet files there are among them."""
+        return len(self._tables)
 
     def __iter__(self) -> Iterator[Picture]:
         return self.since(0)
@@ -48,6 +67,13 @@ class Pictures:
         """Those from a position on."""
         for path in self._paths:
             table = self._tables.get(path)
+            if path.lower().endswith(VIDEOS):
+                for picture in self._video(path).pictures(position):
+                    if picture is not None:
+                        yield picture
+                    else:
+                        position -= 1
+                continue
             count = table.rows if table else 1
             if position >= count:
                 position -= count
@@ -57,21 +83,34 @@ class Pictures:
             else:
                 yield Picture(name=path, source=path)
 
-    def add(self, path: str) -> None:
-        """Put a picture behind the others, or all those of a Parquet file.
+    def files(self) -> Iterator[Picture]:
+        """The files that they come from, unopened."""
+        return (Picture(name=path, source=path) for path in self._paths)
+
+    def add(self, path: str) -> int:
+        """Put a picture behind the others, or all those of a Parquet file or video; gives how many are known.
 
         Raises:
             EdgeworthyError: where a Parquet file cannot be read, or does not say where its pictures are.
         """
+        known = 1
         if path.lower().endswith(".parquet"):
             if path not in self._tables:
                 from edgeworthy.pictures.parquet import Table
 
                 self._tables[path] = Table(path, self._column)
-            self.total += self._tables[path].rows
-        else:
-            self.total += 1
+            known = self._tables[path].rows
+        elif path.lower().endswith(VIDEOS):
+            self._video(path)
+            self._videos = True
         self._paths.add(path)
+        self._known += known
+        return known
+
+    def _video(self, path: str) -> Video:
+        from edgeworthy.pictures.video import Video
+
+        return Video(path, self._every)
 
     def fingerprint(self) -> str:
         """SHA-256 in hexadecimal that tells other pictures from these: by their names, and what tables hold.
@@ -82,38 +121,34 @@ class Pictures:
         for path in self._paths:
             table = self._tables.get(path)
             told = [path, table.column, table.fingerprint()] if table else [path]
+            if path.lower().endswith(VIDEOS):
+                told.append(self._video(path).fingerprint())
             summary.update(json.dumps(told).encode("ascii") + b"\n")
         return summary.hexdigest()
 
-    @property
-    def tables(self) -> int:
-        """How many Parquet files there are among them."""
-        return len(self._tables)
 
-
-def list_pictures(inputs: Iterable[str | Path], *, column: str | None = None) -> Pictures:
+def list_pictures(inputs: Iterable[str | Path], *, column: str | None = None, every: int = EVERY) -> Pictures:
     """Pictures for files, folders (with all their subfolders) and patterns, sorted within each, or lists.
 
     `@FILE` stands for the paths in a text file, one a line, and `-` for those on standard input; they are
     taken in their order, relative to the working directory. A file that is named itself is taken whatever
     its suffix; hidden files in folders are left out. A Parquet file, where it is named, listed or matches a
     pattern, gives a picture for each of its rows: from the column that is asked for, or see
-    `edgeworthy.pictures.parquet.Table`.
+    `edgeworthy.pictures.parquet.Table`. A video gives one frame in `every`, from the first on.
 
     Raises:
         ImageError: where one of the inputs gives no picture.
         OptionError: where a column cannot be had.
-        MissingExtraError: where pyarrow is not installed, and there is a Parquet file.
+        MissingExtraError: where pyarrow or PyAV is not installed, and there is a Parquet file or a video.
         TargetError: where a long list finds no room in the folder of temporary files.
     """
-    found = Pictures(column)
+    if every < 1:
+        raise OptionError(f"One frame in {every} cannot be taken.", hint="Give 1 or more.")
+    found = Pictures(column, every)
     for entry in map(str, inputs):
         if not entry.strip():
             raise ImageError("An empty name is no picture.", hint="Is a shell variable empty?")
-        before = found.total
-        for path in _paths(entry):
-            found.add(path)
-        if found.total == before:
+        if not sum(map(found.add, _paths(entry))):
             raise ImageError(f"{_what(entry)} no pictures: {entry}.", hint=GIVE)
     if column is not None and not found.tables:
         raise OptionError(

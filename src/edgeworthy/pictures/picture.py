@@ -21,10 +21,17 @@ class Picture:
     Attributes:
         name: what results call it; a file's path, where it is a file.
         source: the path of a file, the bytes of one, a decoded picture, or why there is none.
+        time_s: of a frame, in seconds since the beginning of its video; None for any other picture.
     """
 
     name: str
     source: str | Path | bytes | Image.Image | ImageError = field(repr=False)
+    time_s: float | None = None
+
+    @property
+    def decoded(self) -> bool:
+        """Whether it takes the memory of a decoded picture already."""
+        return not isinstance(self.source, str | Path | bytes | ImageError)
 
     @classmethod
     def of(cls, item: str | Path | Picture) -> Picture:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import io
 import math
 import re
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeworthy.errors import ImageError, OptionError, TargetError
 from edgeworthy.images import open_picture
 from edgeworthy.model import refuse_existing
-from edgeworthy.pictures import Picture
+from edgeworthy.pictures import Picture, Pictures
 from edgeworthy.report.tables import printable
 from edgeworthy.results import Prediction, Unreadable
 
@@ -52,14 +54,17 @@ class Drawings:
     def __init__(
         self, pictures: Iterable[Picture], *, folder: Path | None, sheet: Path | None, force: bool
     ) -> None:
-        self._folder, self._sheet = folder, sheet
-        self._targets = _annotated_names(pictures, folder) if folder else []
+        self._folder, self._sheet, self._force = folder, sheet, force
+        self._name = _Names()
         self._shown: list[tuple[Image, Prediction]] = []
         self._waiting: deque[Picture] = deque()
-        self._position = 0
         if sheet and sheet.suffix.lower() not in {".png", ".jpg", ".jpeg", ".webp"}:
             raise OptionError(f"The sheet {sheet} is no picture's name.", hint="Name it sheet.png, say.")
-        targets = (*self._targets, *([sheet] if sheet else []))
+        targets = [sheet] if sheet else []
+        if isinstance(pictures, Pictures) and pictures.total is None:
+            pictures = pictures.files()  # nobody knows a video's frames before they are decoded
+        elif folder:
+            targets += [folder / name for name in map(_Names().of, pictures)]
         if targets:
             _refuse_originals(targets, pictures)
         for target in targets:
@@ -74,7 +79,7 @@ class Drawings:
         """The same pictures; those are kept whose results are still to come, if any are drawn."""
         for picture in pictures:
             if self._folder or self._sheet:
-                self._waiting.append(picture)
+                self._waiting.append(_small(picture))
             yield picture
 
     def add(self, result: Prediction | Unreadable) -> None:
@@ -82,14 +87,16 @@ class Drawings:
         if not (self._folder or self._sheet):
             return
         picture = self._waiting.popleft()
-        position, self._position = self._position, self._position + 1
-        if isinstance(result, Unreadable) or not (self._folder or len(self._shown) < SHEET_HOLDS):
+        target = self._folder / self._name.of(picture) if self._folder else None
+        if isinstance(result, Unreadable) or not (target or len(self._shown) < SHEET_HOLDS):
             return
         with contextlib.suppress(ImageError):  # gone since it was classified
             image = open_picture(picture)
-            if self._folder:
-                with _writing(self._targets[position]):
-                    annotate(image, result).save(self._targets[position], quality=90)
+            if target:
+                if picture.time_s is not None:  # nobody knew of it at the start
+                    refuse_existing(target, force=self._force)
+                with _writing(target):
+                    annotate(image, result).save(target, quality=90)
             if self._sheet and len(self._shown) < SHEET_HOLDS:
                 image.thumbnail((640, 640))
                 self._shown.append((image, result))
@@ -119,25 +126,39 @@ def _refuse_originals(targets: Iterable[Path], pictures: Iterable[Picture]) -> N
                 raise TargetError(f"{target} is one of the pictures.", hint="Choose another place.")
 
 
-def _annotated_names(pictures: Iterable[Picture], folder: Path) -> list[Path]:
-    """A JPEG for each picture, named as it is, with a number where that name is taken."""
-    taken: dict[str, int] = {}
-    targets = []
-    for picture in pictures:
+class _Names:
+    """A JPEG's name for each picture: as it is called, with a number where that is taken."""
+
+    def __init__(self) -> None:
+        self._taken: dict[str, int] = {}
+
+    def of(self, picture: Picture) -> str:
+        """The name of the next picture's drawing."""
         stem = name = _stem(picture)
-        while name.casefold() in taken:
-            taken[stem.casefold()] += 1
-            name = f"{stem}-{taken[stem.casefold()]}"
-        taken[name.casefold()] = 1
-        targets.append(folder / f"{name}.jpg")
-    return targets
+        while name.casefold() in self._taken:
+            self._taken[stem.casefold()] += 1
+            name = f"{stem}-{self._taken[stem.casefold()]}"
+        self._taken[name.casefold()] = 1
+        return f"{name}.jpg"
 
 
 def _stem(picture: Picture) -> str:
-    """Of a file's name; a row of a table is `table-17`."""
+    """Of a file's name; a row of a table is `table-17`, a frame of a video `clip-12.345s`."""
     path = Path(picture.name)
     row = _ROW.search(path.name)
-    return path.name[: row.start()] + f"-{row[1]}" if row else path.stem
+    if row:
+        return path.name[: row.start()] + f"-{row[1]}"
+    return path.stem if picture.time_s is None else f"{path.stem}-{picture.time_s:.3f}s"
+
+
+def _small(picture: Picture) -> Picture:
+    """One that is decoded already as bytes: many of them wait for their results."""
+    if not picture.decoded:
+        return picture
+    image, content = open_picture(picture), io.BytesIO()
+    image.thumbnail((_LARGEST_SIDE_PX, _LARGEST_SIDE_PX))
+    image.save(content, "JPEG", quality=95)
+    return replace(picture, source=content.getvalue())
 
 
 def annotate(picture: Image, prediction: Prediction) -> Image:

@@ -12,7 +12,7 @@ from typing import Any
 
 from edgeworthy.errors import MissingExtraError, TargetError
 from edgeworthy.model import Draft
-from edgeworthy.report.rows import long_rows
+from edgeworthy.report.rows import long_rows, time_of
 from edgeworthy.report.runs import (
     ANEW,
     Output,
@@ -30,7 +30,7 @@ STATE = "_edgeworthy.json"  # readers of Parquet folders pass over names that be
 
 _PICTURES = 4096  # in a part, at most
 _SECONDS = 60.0  # that a part takes, or little more: what a kill costs
-_ROWS = 32_768  # that are held in memory
+_ROWS = 8192  # that are held in memory
 _PART = re.compile(r"part-(\d{12})\.parquet")
 _HIDDEN = re.compile(r"\.(part-\d{12}\.parquet|_edgeworthy\.json)\.[0-9a-f]{8}\.part")
 
@@ -48,7 +48,9 @@ def refuse_missing() -> None:
 
 
 @contextlib.contextmanager
-def parts(folder: Path, facts: Mapping[str, Any], *, resume: bool, force: bool) -> Iterator[Output]:
+def parts(
+    folder: Path, facts: Mapping[str, Any], *, resume: bool, force: bool, timed: bool = False
+) -> Iterator[Output]:
     """A folder that results are written to, part by part.
 
     Args:
@@ -56,6 +58,7 @@ def parts(folder: Path, facts: Mapping[str, Any], *, resume: bool, force: bool) 
         facts: what the rows are made by.
         resume: go on behind the parts that are there.
         force: remove those first; what edgeworthy did not write is left alone.
+        timed: whether a column has the times of frames.
 
     Raises:
         OptionError: where the parts that are there were made otherwise.
@@ -64,7 +67,7 @@ def parts(folder: Path, facts: Mapping[str, Any], *, resume: bool, force: bool) 
     _make(folder)
     with alone(folder):
         before = _begun(folder, facts, resume=resume, force=force)
-        writer = _Parts(folder, before)
+        writer = _Parts(folder, before, timed=timed)
         try:
             yield Output(write=writer.write, before=before)
             if not before.finished:
@@ -159,14 +162,15 @@ def _unwritable(folder: Path, error: OSError) -> TargetError:
 class _Parts:
     """Writes parts: rows go to a draft in groups, and the draft becomes a part in one step."""
 
-    def __init__(self, folder: Path, run: Run) -> None:
+    def __init__(self, folder: Path, run: Run, *, timed: bool) -> None:
         import pyarrow as pa
 
-        self._folder, self._run = folder, run
+        self._folder, self._run, self._timed = folder, run, timed
         self._schema = pa.schema(
             {
                 "position": pa.int64(),
                 "path": pa.string(),
+                **({"time_s": pa.float64()} if timed else {}),
                 "rank": pa.int32(),
                 "class_id": pa.int32(),
                 "class": pa.string(),
@@ -185,10 +189,10 @@ class _Parts:
         position = self._run.pictures
         if position == self._first:
             self._due = time.monotonic() + _SECONDS
-        path = _text(result.path)
+        picture = (position, _text(result.path), *((time_of(result),) if self._timed else ()))
         for rank, class_id, name, probability, error in long_rows(result):
             told = None if error is None else _text(error)
-            self._rows.append((position, path, rank, class_id, name, probability, told))
+            self._rows.append((*picture, rank, class_id, name, probability, told))
         self._run = advanced(self._run, result)
         if len(self._rows) >= _ROWS:
             self._put()

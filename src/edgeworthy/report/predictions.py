@@ -21,6 +21,8 @@ def render_prediction(result: Prediction | Unreadable) -> Text:
     if isinstance(result, Unreadable):
         text.append(f"\n  {printable(result.message)}", "red")
         return text
+    if result.time_s is not None:
+        text.append(f" at {result.time_s:.2f} s", "bold")
     for score in result.scores:
         filled = round(_BAR_CHARACTERS * min(1.0, max(0.0, score.probability)))
         text.append(f"\n  {score.probability:6.4f} ")

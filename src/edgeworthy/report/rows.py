@@ -23,18 +23,21 @@ def json_row(result: Result, frame: Frame, source: str) -> dict[str, Any]:
     """One picture for JSON: its scores with the frame they were got by, or the error."""
     if isinstance(result, Unreadable):
         return {"path": result.path, "error": result.message}
-    return {"path": result.path, "frame": frame.mode, "frame_source": source, "scores": result.scores}
+    time = {} if result.time_s is None else {"time_s": result.time_s}
+    return {"path": result.path, **time, "frame": frame.mode, "frame_source": source, "scores": result.scores}
 
 
-def writer_for(path: Path, stream: TextIO, frame: Frame, source: str, *, begin: bool = True) -> Writer:
+def writer_for(
+    path: Path, stream: TextIO, frame: Frame, source: str, *, begin: bool = True, timed: bool = False
+) -> Writer:
     """What writes each result to the stream, in the format of text that the path's suffix names.
 
     CSV has a line for each class of a picture, best first, numbered from 1; one line with the error for a
     picture that cannot be read, and one without a class for a picture that has none above the threshold.
-    Its first line is written where the stream begins.
+    Its first line is written where the stream begins. Where there are videos, a column has the frames' times.
     """
     if path.suffix.lower() == ".csv":
-        return _csv_writer(stream, begin=begin)
+        return _csv_writer(stream, begin=begin, timed=timed)
 
     def write(result: Result) -> None:
         stream.write(json_line(json_row(result, frame, source)) + "\n")
@@ -66,14 +69,20 @@ def long_rows(result: Result) -> Iterator[Row]:
             yield rank, score.class_id, score.name, score.probability, None
 
 
-def _csv_writer(stream: TextIO, *, begin: bool) -> Writer:
+def time_of(result: Result) -> float | None:
+    """Of a frame, in seconds since the beginning of its video."""
+    return None if isinstance(result, Unreadable) else result.time_s
+
+
+def _csv_writer(stream: TextIO, *, begin: bool, timed: bool) -> Writer:
     rows = csv.writer(stream, lineterminator="\n")
     if begin:
-        rows.writerow(COLUMNS)
+        rows.writerow((COLUMNS[0], "time_s", *COLUMNS[1:]) if timed else COLUMNS)
 
     def write(result: Result) -> None:
         for rank, class_id, name, probability, error in long_rows(result):
             told = None if probability is None else f"{probability:.9g}"
-            rows.writerow((result.path, rank, class_id, name, told, error))
+            time = (time_of(result),) if timed else ()
+            rows.writerow((result.path, *time, rank, class_id, name, told, error))
 
     return write

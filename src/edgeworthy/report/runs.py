@@ -63,7 +63,7 @@ def facts_for(model: Path, settings: Mapping[str, Any], pictures: Pictures) -> d
     facts = {
         "edgeworthy": __version__,
         "model": digest,
-        "options": plain(settings),
+        "options": plain({**settings, "every": pictures.every}),
         "pictures": {"count": pictures.total, "sha256": pictures.fingerprint()},
     }
     same: dict[str, Any] = json.loads(json.dumps(facts))  # as it is read back
