@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
+from edgeworthy.cli.progress import pictures_bar
 from edgeworthy.cli.shared import (
     decoding_of,
     decoding_options,
+    engine_options,
     examples,
     json_option,
     normalization_of,
@@ -20,6 +22,7 @@ from edgeworthy.cli.shared import (
     output_console,
     print_json_line,
     provider_option,
+    refuse_engine_options,
     status_console,
     unwinding_on_sigterm,
 )
@@ -33,7 +36,7 @@ from edgeworthy.results import Prediction, Unreadable
 if TYPE_CHECKING:
     from edgeworthy.pictures import Pictures
     from edgeworthy.predictor import Predictor
-    from edgeworthy.report.runs import Output
+    from edgeworthy.report.runs import Output, Run
 
 EXAMPLES = examples(
     "edgeworthy predict cats.onnx photo.jpg",
@@ -104,6 +107,7 @@ Result = Prediction | Unreadable
     "--threads", default=0, type=click.IntRange(min=0), help="For one picture; 0 takes what --jobs leaves."
 )
 @provider_option
+@engine_options
 @decoding_options
 @json_option
 def command(file: Path, pictures: tuple[str, ...], as_json: bool, **options: Any) -> int:
@@ -123,19 +127,20 @@ def command(file: Path, pictures: tuple[str, ...], as_json: bool, **options: Any
     from edgeworthy.pictures import list_pictures
     from edgeworthy.predictor import Predictor, at_a_time
 
-    _refuse_mixtures(options)
+    _refuse_mixtures(options | {"as_json": as_json})
     found = list_pictures(pictures, column=options["column"], every=options["every"])
-    predictor = Predictor(
-        file,
-        frame=options["frame"],
-        normalization=normalization_of(options),
-        top_k=None if options["scores"] == "all" else options["top_k"],
-        threshold=options["threshold"],
-        jobs=options["jobs"] or (0 if found.total is None else at_a_time(found.total, options["threads"])),
-        threads=options["threads"],
-        decoding=decoding_of(options),
-        provider=options["provider"],
-    )
+    settings = {
+        "frame": options["frame"],
+        "normalization": normalization_of(options),
+        "top_k": None if options["scores"] == "all" else options["top_k"],
+        "threshold": options["threshold"],
+        "decoding": decoding_of(options),
+        "provider": options["provider"],
+    }
+    jobs = options["jobs"] or (0 if found.total is None else at_a_time(found.total, options["threads"]))
+    predictor = Predictor(file, **settings, jobs=jobs, threads=options["threads"])
+    if options["engine"] == "ray":
+        return _on_cluster(file, predictor, found, settings, options)
     drawings = Drawings(found, folder=options["annotate"], sheet=options["sheet"], force=options["force"])
     failures, odd, done = Failures(), False, 0
     with _shown(file, predictor, found, as_json=as_json, **options) as output:
@@ -156,14 +161,51 @@ def command(file: Path, pictures: tuple[str, ...], as_json: bool, **options: Any
         status_console().print(note, style="yellow", soft_wrap=True)
     total = before.pictures + done
     if options["output"]:
-        told = ", all of them from before: nothing was left to do" if before.finished else ""
-        told = told or (f", {before.pictures} of them from before" if before.pictures else "")
-        status_console().print(
-            f"{options['output']}: {total - failures.total} pictures{told}", soft_wrap=True
-        )
+        pictures_read = total - failures.total
+        _say_what_was_written(options["output"], pictures_read, before, left=not before.finished)
     if failures.total and (options["output"] or not as_json):
         status_console().print(failures.summary(total), style="red", soft_wrap=True)
     return 1 if failures.total else 0
+
+
+def _on_cluster(
+    file: Path, predictor: Predictor, pictures: Pictures, settings: dict[str, Any], options: dict[str, Any]
+) -> int:
+    """The same rows, in parts that the workers write."""
+    from edgeworthy.cluster import cluster
+    from edgeworthy.distributed import counted, predict_parts
+    from edgeworthy.report.parts import shared_parts
+    from edgeworthy.report.runs import facts_for
+
+    output, total = options["output"], counted(pictures)
+    facts = facts_for(file, predictor.settings, pictures)
+    resume, force = options["resume"], options["force"]
+    with (
+        unwinding_on_sigterm(),
+        shared_parts(output, facts, total=total, resume=resume, force=force) as parts,
+    ):
+        before, failed = parts.before, parts.before.unreadable
+        with contextlib.ExitStack() as stack:
+            bar = stack.enter_context(pictures_bar()) if status_console().is_terminal else None
+            task = bar.add_task("", total=total, completed=before.pictures) if bar else None
+            if before.pictures < total:
+                ready = stack.enter_context(cluster(options["address"], options["workers"]))
+                spans = predict_parts(ready, file, pictures, folder=output, parts=parts, settings=settings)
+                for span in spans:
+                    failed += span.unreadable
+                    if bar and task is not None:
+                        bar.advance(task, span.end - span.first)
+    _say_what_was_written(output, total - failed, before, left=before.pictures < total)
+    if failed:
+        told = f"{failed} of {total} pictures could not be read; their rows say why."
+        status_console().print(told, style="red", soft_wrap=True)
+    return 1 if failed else 0
+
+
+def _say_what_was_written(output: Path, pictures: int, before: Run, *, left: bool) -> None:
+    told = "" if left else ", all of them from before: nothing was left to do"
+    told = told or (f", {before.pictures} of them from before" if before.pictures else "")
+    status_console().print(f"{output}: {pictures} pictures{told}", soft_wrap=True)
 
 
 def _refuse_mixtures(options: dict[str, Any]) -> None:
@@ -171,6 +213,19 @@ def _refuse_mixtures(options: dict[str, Any]) -> None:
     from edgeworthy.report.rows import refuse_suffix
 
     output = options["output"]
+    refuse_engine_options(options)
+    if options["engine"] == "ray":
+        if output is None or output.suffix.lower() != ".parquet":
+            raise OptionError(
+                "On a cluster, the workers write parts, and -o names no folder for them.",
+                hint="Give -o scores.parquet, in a place that all of them see.",
+            )
+        for name in ("annotate", "sheet", "as_json", "jobs", "threads"):
+            if options.get(name):
+                raise OptionError(
+                    f"--{name.removeprefix('as_')} and --engine ray exclude each other.",
+                    hint="A worker is one process on one core, and writes rows alone.",
+                )
     if output:
         refuse_suffix(output)
         if output.suffix.lower() == ".parquet":
@@ -286,7 +341,5 @@ def _with_progress(results: Iterable[Result], total: int | None, *, to_file: boo
     if not status_console().is_terminal or (output_console().is_terminal and not to_file):
         yield from results
         return
-    from edgeworthy.cli.progress import pictures_bar
-
     with pictures_bar() as progress:
         yield from progress.track(results, total=total)

@@ -113,6 +113,39 @@ provider_option = click.option(
 )
 
 
+def engine_options(function: F) -> F:
+    """`--engine`, `--address` and `--workers`."""
+    for option in (
+        click.option(
+            "--workers", default=0, type=click.IntRange(min=0), help="Ray's processes; 0 takes all cores."
+        ),
+        click.option(
+            "--address",
+            metavar="HOST:PORT",
+            help="Of a running Ray cluster, or auto; one is started if left out.",
+        ),
+        click.option(
+            "--engine",
+            default="local",
+            show_default=True,
+            type=click.Choice(["local", "ray"]),
+            help="Work on this machine, or on a Ray cluster: docs/scale.md.",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+def refuse_engine_options(options: dict[str, Any]) -> None:
+    """Stop where an option of Ray's stands alone.
+
+    Raises:
+        OptionError: then.
+    """
+    if options["engine"] == "local" and (options["address"] or options["workers"]):
+        raise OptionError("--address and --workers are for a Ray cluster.", hint="Add --engine ray.")
+
+
 def decoding_options(function: F) -> F:
     """`--truncated` and `--fast-decode`."""
     for option in (

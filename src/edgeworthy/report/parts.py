@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import re
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from edgeworthy.errors import MissingExtraError, TargetError
 from edgeworthy.model import Draft
@@ -45,6 +46,93 @@ def refuse_missing() -> None:
         import pyarrow.parquet  # noqa: F401
     except ImportError as error:
         raise MissingExtraError("pyarrow", "parquet") from error
+
+
+class Span(NamedTuple):
+    """Pictures from `first` up to, but without, `end`; how many of them could not be read."""
+
+    first: int
+    end: int
+    unreadable: int
+
+
+@dataclass(slots=True, kw_only=True)
+class SharedParts:
+    """A folder whose parts several processes write, in whatever order.
+
+    Attributes:
+        before: what an earlier call has done of the same run.
+        there: the parts of that, in their order.
+    """
+
+    before: Run
+    there: list[Span]
+
+    def gaps(self, total: int) -> Iterator[tuple[int, int]]:
+        """(first, end) of what has no part, up to `total`."""
+        position = 0
+        for first, end, _ in self.there:
+            if first > position:
+                yield position, first
+            position = max(position, end)
+        if total > position:
+            yield position, total
+
+
+@contextlib.contextmanager
+def shared_parts(
+    folder: Path, facts: Mapping[str, Any], *, total: int, resume: bool, force: bool
+) -> Iterator[SharedParts]:
+    """A folder of parts for other processes to write, each by `write_part`.
+
+    Args:
+        folder: that is made, or continued.
+        facts: what the rows are made by.
+        total: pictures, all of which have to be there in the end.
+        resume: keep the parts that are there.
+        force: remove those first; what edgeworthy did not write is left alone.
+
+    Raises:
+        OptionError: where the parts that are there were made otherwise.
+        TargetError: where something else is there, or pictures are lacking in the end.
+    """
+    _make(folder)
+    with alone(folder):
+        before = _begun(folder, facts, resume=resume, force=force, contiguous=False)
+        there = [_span(first, path) for first, path in _written(folder)]
+        done = replace(
+            before,
+            pictures=sum(end - first for first, end, _ in there),
+            unreadable=sum(span.unreadable for span in there),
+        )
+        yield SharedParts(before=done, there=there)
+        spans = [_span(first, path) for first, path in _written(folder)]
+        lacking = list(SharedParts(before=before, there=spans).gaps(total))
+        if lacking or sum(end - first for first, end, _ in spans) != total:
+            raise TargetError(
+                f"The parts of {folder} do not hold each of the {total} pictures once.", hint=ANEW
+            )
+        unreadable = sum(span.unreadable for span in spans)
+        write_run(folder / STATE, Run(facts=facts, pictures=total, unreadable=unreadable, finished=True))
+
+
+def write_part(folder: Path, first: int, results: Iterable[Result]) -> Span:
+    """Write the part that begins at a position; one that is there already is left as it is.
+
+    Raises:
+        TargetError: where the disk takes no more.
+    """
+    path = folder / f"part-{first:012}.parquet"
+    if path.exists():
+        return _span(first, path)
+    writer = _Parts(folder, Run(facts={}, pictures=first), timed=False, split=False)
+    try:
+        for result in results:
+            writer.write(result)
+        writer.commit()
+    finally:
+        writer.discard()
+    return writer.span(first)
 
 
 @contextlib.contextmanager
@@ -90,7 +178,9 @@ def _make(folder: Path) -> None:
         raise _unwritable(folder, error) from error
 
 
-def _begun(folder: Path, facts: Mapping[str, Any], *, resume: bool, force: bool) -> Run:
+def _begun(
+    folder: Path, facts: Mapping[str, Any], *, resume: bool, force: bool, contiguous: bool = True
+) -> Run:
     try:
         names = [path.name for path in folder.iterdir()]
     except OSError as error:
@@ -108,7 +198,7 @@ def _begun(folder: Path, facts: Mapping[str, Any], *, resume: bool, force: bool)
         for name in filter(_HIDDEN.fullmatch, names):
             (folder / name).unlink(missing_ok=True)
         if run is not None and resume:
-            return run if run.finished else _done(folder, run)
+            return run if run.finished or not contiguous else _done(folder, run)
         for _, path in reversed(_written(folder)):  # what is left after a kill can still be continued
             path.unlink()
     except TargetError:
@@ -127,24 +217,35 @@ def _written(folder: Path) -> list[tuple[int, Path]]:
 
 
 def _done(folder: Path, run: Run) -> Run:
-    """The run as far as its parts have come; each says in its footer where it ends."""
+    """The run as far as its parts have come."""
+    spans = [_span(first, path) for first, path in _written(folder)]
+    for before, after in itertools.pairwise([Span(0, 0, 0), *spans]):
+        if after.first != before.end:
+            raise TargetError(
+                f"The part of {folder} that begins at {after.first} does not follow the one before, which "
+                f"ends at {before.end}.",
+                hint="Was it begun with --engine ray? Continue it so. " + ANEW,
+            )
+    return replace(
+        run, pictures=spans[-1].end if spans else 0, unreadable=sum(span.unreadable for span in spans)
+    )
+
+
+def _span(first: int, path: Path) -> Span:
+    """What a part holds; its footer says where it ends."""
     from pyarrow.parquet import read_metadata
 
-    position = unreadable = 0
-    for first, path in _written(folder):
-        try:
-            facts = read_metadata(path)
-            groups = [facts.row_group(group) for group in range(facts.num_row_groups)]
-            positions = [_column(group, "position").statistics for group in groups]
-            errors = [_column(group, "error").statistics for group in groups]
-            fits = first == position == positions[0].min
-            position = positions[-1].max + 1
-            unreadable += facts.num_rows - sum(error.null_count for error in errors)
-        except Exception as error:  # what a library raises on damaged files
-            raise TargetError(f"{path} cannot be continued: it is damaged.", hint=ANEW) from error
-        if not fits:
-            raise TargetError(f"{path} does not follow the part before it.", hint=ANEW)
-    return replace(run, pictures=position, unreadable=unreadable)
+    try:
+        facts = read_metadata(path)
+        groups = [facts.row_group(group) for group in range(facts.num_row_groups)]
+        positions = [_column(group, "position").statistics for group in groups]
+        errors = [_column(group, "error").statistics for group in groups]
+        unreadable = facts.num_rows - sum(error.null_count for error in errors)
+        if positions[0].min != first:
+            raise ValueError(first)
+        return Span(first, positions[-1].max + 1, unreadable)
+    except Exception as error:  # what a library raises on damaged files
+        raise TargetError(f"{path} cannot be continued: it is damaged.", hint=ANEW) from error
 
 
 def _column(group: Any, name: str) -> Any:
@@ -162,10 +263,10 @@ def _unwritable(folder: Path, error: OSError) -> TargetError:
 class _Parts:
     """Writes parts: rows go to a draft in groups, and the draft becomes a part in one step."""
 
-    def __init__(self, folder: Path, run: Run, *, timed: bool) -> None:
+    def __init__(self, folder: Path, run: Run, *, timed: bool, split: bool = True) -> None:
         import pyarrow as pa
 
-        self._folder, self._run, self._timed = folder, run, timed
+        self._folder, self._run, self._timed, self._split = folder, run, timed, split
         self._schema = pa.schema(
             {
                 "position": pa.int64(),
@@ -196,13 +297,14 @@ class _Parts:
         self._run = advanced(self._run, result)
         if len(self._rows) >= _ROWS:
             self._put()
-        if self._run.pictures - self._first >= _PICTURES or time.monotonic() >= self._due:
-            self._commit()
+        enough = self._run.pictures - self._first >= _PICTURES or time.monotonic() >= self._due
+        if enough and self._split:
+            self.commit()
 
     def finish(self) -> None:
         """The last part, and that it is the last."""
         if self._run.pictures > self._first:
-            self._commit()
+            self.commit()
         write_run(self._folder / STATE, replace(self._run, finished=True))
 
     def discard(self) -> None:
@@ -232,7 +334,12 @@ class _Parts:
             raise _unwritable(self._folder, error) from error
         self._rows = []
 
-    def _commit(self) -> None:
+    def span(self, first: int) -> Span:
+        """From a position to where it has come."""
+        return Span(first, self._run.pictures, self._run.unreadable)
+
+    def commit(self) -> None:
+        """What is written so far becomes a part."""
         if self._rows:
             self._put()
         if self._draft is None:

@@ -1,0 +1,166 @@
+"""On a real Ray cluster of several processes the rows are those of one machine, whatever dies on the way."""
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from edgeworthy.cli import main
+from edgeworthy.cluster import cluster
+from edgeworthy.errors import EdgeworthyError, MissingExtraError, ModelFileError, OptionError
+from edgeworthy.report.parts import SharedParts, Span
+from edgeworthy.report.runs import Run
+from tests.factory import classifier_file
+
+PICTURES = 300
+
+
+@pytest.fixture(scope="module")
+def ready():
+    """A cluster of two workers."""
+    pytest.importorskip("ray.data")
+    with cluster(workers=2) as running:
+        yield running
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A model, and pictures of which some cannot be read."""
+    monkeypatch.chdir(tmp_path)
+    classifier_file(tmp_path / "m.onnx")
+    (tmp_path / "photos").mkdir()
+    for number in range(PICTURES):
+        path = tmp_path / "photos" / f"{number:04}.png"
+        if number % 50 == 7:
+            path.write_text("no picture")
+        else:
+            Image.new("RGB", (8, 6), (number % 256, 5 * number % 256, 0)).save(path)
+    return tmp_path
+
+
+@pytest.fixture
+def run(place, capsys):
+    def call(*words):
+        with pytest.raises(SystemExit) as ended:
+            main(["predict", "m.onnx", "photos", *map(str, words)])
+        return ended.value.code, capsys.readouterr().err
+
+    return call
+
+
+def rows(folder):
+    return pq.read_table(folder).sort_by([("position", "ascending"), ("rank", "ascending")])
+
+
+def workers():
+    """Process ids of Ray's workers that do our tasks."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*"):
+        try:
+            title = (place / "cmdline").read_bytes()
+        except OSError:
+            continue
+        if title.startswith(b"ray::") and b"MapWorker" in title:
+            found.append(int(place.name))
+    return found
+
+
+def late(delay):
+    """Made in a worker: doubles numbers, slowly."""
+    return lambda number: time.sleep(delay) or (2 * number, os.getpid())
+
+
+def failing(kind):
+    def work(number):
+        if number == 3:
+            raise kind(f"{number} is too much", hint="Take less.")
+        return number
+
+    return work
+
+
+def test_tasks_are_done_once_each_by_several_processes(ready):
+    found = list(ready.map(late, (0.01,), range(40)))
+    assert sorted(number for number, _ in found) == list(range(0, 80, 2))
+    assert len({process for _, process in found}) == 2
+
+
+def test_what_a_worker_raises_arrives(ready):
+    with pytest.raises(EdgeworthyError, match=r"3 is too much Take less\.") as raised:
+        list(ready.map(failing, (ModelFileError,), range(5)))
+    assert raised.value.exit_code == 2
+
+
+def test_a_worker_that_is_killed_loses_nothing(ready, run, place):
+    """Among parts that are there and parts that are not; the rows are those of one machine."""
+    assert run("-o", "local.parquet")[0] == 1
+    killed = []
+
+    def kill():
+        while not killed:
+            if list((place / "rows.parquet").glob("part-*")) and workers():
+                killed.append(workers()[0])
+                os.kill(killed[0], signal.SIGKILL)
+            time.sleep(0.001)
+
+    killer = threading.Thread(target=kill, daemon=True)
+    killer.start()
+    code, told = run("-o", "rows.parquet", "--engine", "ray")
+    killer.join(10)
+    assert killed
+    assert (code, f"{PICTURES // 50} of {PICTURES} pictures could not be read" in told) == (1, True)
+    assert rows("rows.parquet").equals(rows("local.parquet"))
+    assert len(list((place / "rows.parquet").glob("part-*"))) > 2
+    assert not list((place / "rows.parquet").glob(".*"))
+
+
+def test_a_run_goes_on_with_what_has_no_part(ready, run, place):
+    assert run("-o", "rows.parquet", "--engine", "ray")[0] == 1
+    whole, parts = rows("rows.parquet"), sorted((place / "rows.parquet").glob("part-*"))
+    kept = parts[0].stat().st_mtime_ns
+    parts[1].unlink()
+    parts[-1].unlink()
+    code, told = run("-o", "rows.parquet", "--engine", "ray", "--resume")
+    assert (code, "of them from before" in told) == (1, True)
+    assert rows("rows.parquet").equals(whole)
+    assert parts[0].stat().st_mtime_ns == kept
+    assert "nothing was left to do" in run("-o", "rows.parquet", "--engine", "ray", "--resume")[1]
+    code, told = run("-o", "rows.parquet", "--engine", "ray", "--resume", "--top-k", "2")
+    assert (code, "top_k is 2, it was 5" in told) == (2, True)
+
+
+def test_what_a_cluster_cannot_do(run, place):
+    for words, message in (
+        (("--engine", "ray"), "-o names no folder"),
+        (("--engine", "ray", "-o", "rows.csv"), "-o names no folder"),
+        (("--engine", "ray", "-o", "rows.parquet", "--sheet", "s.png"), "--sheet and --engine ray"),
+        (("--engine", "ray", "-o", "rows.parquet", "--json"), "--json and --engine ray"),
+        (("--workers", "2"), "Add --engine ray"),
+    ):
+        code, told = run(*words)
+        assert (code, message in told) == (2, True), told
+    assert not (place / "rows.parquet").exists()
+
+
+def test_more_workers_than_cores(ready):
+    with pytest.raises(OptionError, match="99 workers are more than the 2 cores"), cluster(workers=99):
+        pass
+
+
+def test_without_ray_it_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "ray", None)
+    with pytest.raises(MissingExtraError, match=r'pip install "edgeworthy\[ray\]"'), cluster():
+        pass
+
+
+def test_gaps_between_parts():
+    there = [Span(3, 5, 0), Span(5, 6, 1), Span(9, 10, 0)]
+    shared = SharedParts(before=Run(facts={}), there=there)
+    assert list(shared.gaps(12)) == [(0, 3), (6, 9), (10, 12)]
+    assert list(SharedParts(before=Run(facts={}), there=[]).gaps(4)) == [(0, 4)]
+    assert list(SharedParts(before=Run(facts={}), there=[Span(0, 4, 0)]).gaps(4)) == []
