@@ -138,7 +138,9 @@ def test_a_run_that_is_killed_again_and_again_ends_as_one_that_is_not(place, run
 def test_what_would_not_be_the_same_run_is_refused_and_told(place, run, interrupted, kind):
     target = place / f"rows.{kind}"
     with interrupted(kind, 40):
-        assert run("photos", "-o", target, "--resume")[0] == 130
+        code, told = run("photos", "-o", target, "--resume")
+    assert code == 130
+    assert f"{target}: --resume goes on from here" in told
     classifier_file(place / "m.onnx", seed=1)
     (place / "list.txt").write_text("photos/0001.png\n")
     for words, said in (
@@ -274,6 +276,17 @@ def test_a_last_step_that_is_missing_is_made_up_for(place, run):
     target.unlink()
     assert run("photos", "-o", "rows.csv", "--resume")[0] == 1
     assert target.read_bytes() == expected
+
+
+def test_a_file_system_without_hard_links_serves_as_well(place, run, monkeypatch):
+    def refuse(*paths, **details):
+        raise OSError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    for name in ("rows.csv", "rows.parquet"):
+        assert run("photos", "-o", name, "--resume")[0] == 1
+        assert "nothing was left to do" in run("photos", "-o", name, "--resume")[1]
+    assert not list(place.glob("*.partial"))
 
 
 def test_rows_that_went_missing_are_told(place, run, interrupted):

@@ -150,6 +150,13 @@ def test_what_is_no_video_is_a_picture_that_cannot_be_read(tmp_path):
         assert part in message
 
 
+def test_a_frame_that_is_too_large_to_decode_safely_is_refused(tmp_path, monkeypatch):
+    file = video(tmp_path / "a.mp4")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 64 * 48 - 1)
+    (message,) = said(list_pictures([file]))
+    assert message.endswith("a.mp4 is too large to decode safely: 64x48 px, the limit is 3071 pixels.")
+
+
 def test_one_frame_in_none_is_refused(tmp_path):
     with pytest.raises(OptionError, match="One frame in 0"):
         list_pictures([video(tmp_path / "a.mp4")], every=0)

@@ -29,6 +29,7 @@ from edgeworthy.cli.shared import (
 from edgeworthy.errors import OptionError
 from edgeworthy.frames import MODES
 from edgeworthy.model import draft
+from edgeworthy.pictures import EVERY
 from edgeworthy.report.drawings import SHEET_HOLDS, Drawings
 from edgeworthy.report.tables import printable
 from edgeworthy.results import Prediction, Unreadable
@@ -80,7 +81,7 @@ Result = Prediction | Unreadable
 @click.option("--column", metavar="NAME", help="Of a Parquet file, with pictures as bytes, or their paths.")
 @click.option(
     "--every",
-    default=30,
+    default=EVERY,
     show_default=True,
     type=click.IntRange(min=1),
     help="Of a video, take one frame in so many.",
@@ -299,7 +300,10 @@ def _shown(
             from edgeworthy.report.parts import parts
 
             facts = facts_for(file, predictor.settings, pictures)
-            with parts(output, facts, resume=resume, force=force, timed=timed) as folder:
+            with (
+                parts(output, facts, resume=resume, force=force, timed=timed) as folder,
+                _continuable(output),
+            ):
                 yield folder
         elif resume:
             from edgeworthy.report.partial import resumable
@@ -309,7 +313,7 @@ def _shown(
             def writer(stream: TextIO, begin: bool) -> Callable[[Result], None]:
                 return writer_for(output, stream, *frame, begin=begin, timed=timed)
 
-            with resumable(output, facts, writer) as rows:
+            with resumable(output, facts, writer) as rows, _continuable(output):
                 yield rows
         else:
             from edgeworthy.report.partial import forget
@@ -319,6 +323,16 @@ def _shown(
                 with whole.text() as stream:
                     yield Output(write=writer_for(output, stream, *frame, timed=timed))
                 whole.commit()
+
+
+@contextlib.contextmanager
+def _continuable(output: Path) -> Iterator[None]:
+    """Says what becomes of the rows when somebody ends the program."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        status_console().print(f"{output}: --resume goes on from here", soft_wrap=True)
+        raise
 
 
 def _are_probabilities(result: Result) -> bool:

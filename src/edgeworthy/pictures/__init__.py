@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgeworthy.pictures.listing import Pictures, list_pictures
+from edgeworthy.pictures.listing import EVERY, Pictures, list_pictures
 from edgeworthy.pictures.picture import GIVE, Picture
 
-__all__ = ["GIVE", "Picture", "Pictures", "list_pictures"]
+__all__ = ["EVERY", "GIVE", "Picture", "Pictures", "list_pictures"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import stat
@@ -59,10 +60,11 @@ class Table:
 
     def fingerprint(self) -> str:
         """SHA-256 in hexadecimal over the file's length and its end, which says what is where in it."""
-        with Path(self._path).open("rb") as file:
+        with contextlib.suppress(OSError), Path(self._path).open("rb") as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(0, size - _FOOTER_BYTES))
             return hashlib.sha256(f"{size} ".encode() + file.read()).hexdigest()
+        return ""  # gone since it was listed; the rows will say so
 
     def _group(self, file: Any, group: int, rows: range, start: int) -> Iterator[Picture]:
         row = rows.start

@@ -49,7 +49,7 @@ class Video:
 
     def fingerprint(self) -> str:
         """SHA-256 in hexadecimal over the file's length and both of its ends."""
-        with contextlib.suppress(OSError), Path(self._path).open("rb") as file:
+        with contextlib.suppress(OSError, ValueError), Path(self._path).open("rb") as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(0)
             ends = file.read(_END_BYTES)
@@ -81,8 +81,13 @@ class Video:
     def _frames(self, container: Any, stream: Any) -> Iterator[tuple[tuple[Any, float | None] | None, str]]:
         from PIL import Image
 
-        if Image.MAX_IMAGE_PIXELS is not None:  # as for any other picture, before memory is taken for it
-            stream.codec_context.options = {"max_pixels": str(Image.MAX_IMAGE_PIXELS)}
+        limit, width, height = Image.MAX_IMAGE_PIXELS, stream.width, stream.height
+        if limit is not None:  # as for any other picture, before memory is taken for it
+            if width * height > limit:
+                sides = f"{width}x{height} px, the limit is {limit} pixels"
+                yield None, f"is too large to decode safely: {sides}."
+                return
+            stream.codec_context.options = {"max_pixels": str(limit)}  # the size may change on the way
         start_s = float((stream.start_time or 0) * stream.time_base) if stream.time_base else 0.0
         last_s, index, whole = None, 0, True
         for frames in _decoded(container, stream):

@@ -71,7 +71,7 @@ def resumable(
             if before.finished:
                 if not target.exists():
                     link(partial, target)
-                partial.unlink()
+                partial.unlink(missing_ok=True)  # without hard links, it is the target by now
             else:
                 remove_drafts(state)
                 write_run(state, before)
@@ -186,7 +186,7 @@ class _Rows:
             self._run = replace(self._run, finished=True)
             self._commit()
             link(partial_of(self._target), self._target)
-            partial_of(self._target).unlink()
+            partial_of(self._target).unlink(missing_ok=True)
             settle(self._target.parent)
 
     def _commit(self) -> None:
