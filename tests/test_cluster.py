@@ -4,12 +4,14 @@ import os
 import signal
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from edgeworthy import evaluate
 from edgeworthy.cli import main
 from edgeworthy.cluster import cluster
 from edgeworthy.errors import EdgeworthyError, MissingExtraError, ModelFileError, OptionError
@@ -164,3 +166,24 @@ def test_gaps_between_parts():
     assert list(shared.gaps(12)) == [(0, 3), (6, 9), (10, 12)]
     assert list(SharedParts(before=Run(facts={}), there=[]).gaps(4)) == [(0, 4)]
     assert list(SharedParts(before=Run(facts={}), there=[Span(0, 4, 0)]).gaps(4)) == []
+
+
+def test_evaluate_gives_the_same_on_a_cluster(ready, place, capsys):
+    """With pictures that cannot be read, a label that is unknown, two files and two frames."""
+    classifier_file(place / "n.onnx", names=("horse", "cat", "dog"), seed=1)
+    lines = ["path,label"]
+    for number in range(PICTURES):
+        lines.append(f"photos/{number:04}.png,{('cat', 'dog', 'horse', 'mule')[number % 4]}")
+    (place / "t.csv").write_text("\n".join(lines))
+    files, seen = ["m.onnx", "n.onnx"], []
+    local = evaluate(files, "t.csv", frames=["letterbox", "stretch"])
+    spread = evaluate(
+        files, "t.csv", frames=["letterbox", "stretch"], engine="ray", on_picture=lambda: seen.append(1)
+    )
+    assert len(seen) == PICTURES
+    assert len(local.unreadable) == PICTURES // 50 // 2  # the others are mules, which nobody looks at
+    assert [one.path for one in spread.unreadable] == [one.path for one in local.unreadable]
+    assert replace(spread, unreadable=()) == replace(local, unreadable=())
+    with pytest.raises(SystemExit) as ended:
+        main(["evaluate", "m.onnx", "--data", "t.csv", "--engine", "ray", "--against", "timm:resnet18"])
+    assert (ended.value.code, "not sent to a cluster" in capsys.readouterr().err) == (2, True)

@@ -11,12 +11,12 @@ from PIL import Image
 
 from edgeworthy import Normalization, evaluate, export, machine, predict
 from edgeworthy.errors import MissingExtraError, ModelFileError, OptionError
-from edgeworthy.evaluation import PLATFORM
 from edgeworthy.evidence import PREFIX
 from edgeworthy.frames import Frame
 from edgeworthy.labelled import Labelled
 from edgeworthy.report.page import evaluation_page, matrix
 from edgeworthy.results import Confusion
+from edgeworthy.verdicts import PLATFORM
 from tests.factory import classifier_file
 
 COLOURS = ("red", "green", "blue")

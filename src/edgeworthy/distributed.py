@@ -6,19 +6,14 @@ because the worker died before it could say so, changes nothing; and a run goes 
 
 from __future__ import annotations
 
-import getpass
-import hashlib
-import os
-import secrets
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from edgeworthy.cluster import Cluster
-from edgeworthy.errors import OptionError, TargetError
+from edgeworthy.cluster import Cluster, address_of, landed
+from edgeworthy.errors import OptionError
 from edgeworthy.pictures import Picture, Pictures
 from edgeworthy.predictor import Predictor
 from edgeworthy.report.parts import SharedParts, Span, write_part
@@ -75,25 +70,6 @@ def part_writer(content: bytes, name: str, settings: dict[str, Any], folder: str
     return write
 
 
-def landed(content: bytes, name: str) -> Path:
-    """A file that was sent, among this machine's temporary files; the workers of a machine share it.
-
-    Raises:
-        TargetError: where somebody else has put something in its place.
-    """
-    digest = hashlib.sha256(content).hexdigest()
-    place = Path(tempfile.gettempdir()) / f"edgeworthy-{getpass.getuser()}-{digest[:16]}"
-    place.mkdir(mode=0o700, exist_ok=True)
-    if hasattr(os, "getuid") and place.stat().st_uid != os.getuid():
-        raise TargetError(f"{place} belongs to another user.", hint="Name another place in TMPDIR.")
-    file = place / name
-    if not file.exists():
-        draft = place / f".{secrets.token_hex(4)}"
-        draft.write_bytes(content)
-        draft.replace(file)
-    return file
-
-
 def counted(pictures: Pictures) -> int:
     """How many there are.
 
@@ -119,8 +95,7 @@ def placed(picture: Picture) -> tuple[str, str]:
             f"{picture.name} is in no file of its own, which another process could open.",
             hint="On a cluster, give files, lists, or Parquet files with a column of paths.",
         )
-    place = str(source)
-    return picture.name, place if "://" in place else os.path.abspath(place)  # noqa: PTH100 - links stay
+    return picture.name, address_of(str(source))
 
 
 def _ranges(pictures: Pictures, total: int, size: int, parts: SharedParts) -> Iterator[Range]:

@@ -13,6 +13,7 @@ from edgeworthy.cli.shared import (
     TextsCommand,
     decoding_of,
     decoding_options,
+    engine_options,
     examples,
     json_option,
     normalization_of,
@@ -20,6 +21,7 @@ from edgeworthy.cli.shared import (
     output_console,
     print_json,
     provider_option,
+    refuse_engine_options,
     status_console,
     unwinding_on_sigterm,
 )
@@ -72,6 +74,7 @@ EXAMPLES = examples(
 @click.option("--force", is_flag=True, help="Overwrite what -o finds.")
 @click.option("--jobs", default=0, type=click.IntRange(min=0), help="Pictures at a time; 0 takes all cores.")
 @provider_option
+@engine_options
 @decoding_options
 @json_option
 def command(files: tuple[Path, ...], data: str, as_json: bool, **options: Any) -> int:
@@ -88,6 +91,7 @@ def command(files: tuple[Path, ...], data: str, as_json: bool, **options: Any) -
     from edgeworthy.evaluation import evaluate
     from edgeworthy.model import draft
 
+    refuse_engine_options(options)
     least = options["min_top1"]
     if least is not None and not 0 <= least <= 1:
         raise OptionError(f"--min-top1 {least:g} is no share in 0..1.", hint=f"Did you mean {least / 100:g}?")
@@ -110,6 +114,9 @@ def command(files: tuple[Path, ...], data: str, as_json: bool, **options: Any) -
                 jobs=options["jobs"],
                 decoding=decoding_of(options),
                 provider=options["provider"],
+                engine=options["engine"],
+                address=options["address"],
+                workers=options["workers"],
                 on_start=on_start,
                 on_picture=on_picture,
             )
