@@ -187,3 +187,15 @@ def test_evaluate_gives_the_same_on_a_cluster(ready, place, capsys):
     with pytest.raises(SystemExit) as ended:
         main(["evaluate", "m.onnx", "--data", "t.csv", "--engine", "ray", "--against", "timm:resnet18"])
     assert (ended.value.code, "not sent to a cluster" in capsys.readouterr().err) == (2, True)
+
+
+def test_pictures_at_addresses(ready, place, run, capsys):
+    """Workers open them for themselves."""
+    address = f"file://{place}/photos"
+    for engine in ("local", "ray"):
+        with pytest.raises(SystemExit) as ended:
+            main(["predict", "m.onnx", address, "-o", f"{engine}.parquet", "--engine", engine])
+        assert ended.value.code == 1
+        capsys.readouterr()
+    assert rows("ray.parquet").equals(rows("local.parquet"))
+    assert rows("local.parquet")["path"][0].as_py() == f"file://{place}/photos/0000.png"

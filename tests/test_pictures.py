@@ -1,5 +1,6 @@
 """Inputs become pictures in a settled order, and few of them are in memory at any time."""
 
+import io
 import os
 import subprocess
 import sys
@@ -8,7 +9,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from edgeworthy.errors import ImageError, TargetError
+from edgeworthy.errors import ImageError, MissingExtraError, TargetError
+from edgeworthy.images import open_picture
 from edgeworthy.pictures import list_pictures, spool
 from edgeworthy.pictures.spool import Spool, in_order
 from tests.factory import classifier_file
@@ -126,3 +128,46 @@ def test_memory_does_not_grow_with_the_list(tmp_path):
         assert f"{count} of {count + 1} pictures could not be read" in done.stderr
         peaks.append(int(done.stderr.splitlines()[-1]))
     assert peaks[1] < 1.1 * peaks[0]
+
+
+@pytest.fixture
+def store():
+    """Object storage in memory."""
+    fsspec = pytest.importorskip("fsspec")
+    system = fsspec.filesystem("memory")
+    content = io.BytesIO()
+    Image.new("RGB", (4, 4), "red").save(content, "PNG")
+    for name in ("b.png", "deep/a.png", ".hidden/c.png", "notes.txt"):
+        system.pipe(f"/photos/{name}", content.getvalue())
+    yield system
+    system.rm("/photos", recursive=True)
+
+
+def test_addresses_are_files_folders_and_patterns(store, tmp_path):
+    names = [picture.name for picture in list_pictures(["memory://photos"])]
+    assert names == ["memory:///photos/b.png", "memory:///photos/deep/a.png"]
+    assert [p.name for p in list_pictures(["memory://photos/*.png"])] == ["memory:///photos/b.png"]
+    (tmp_path / "list.txt").write_text("memory://photos/b.png\nphotos//x.png\n")
+    listed = [picture.name for picture in list_pictures([f"@{tmp_path / 'list.txt'}"])]
+    assert listed == ["memory://photos/b.png", "photos/x.png"]
+    assert open_picture("memory://photos/b.png").getpixel((0, 0)) == (255, 0, 0)
+
+
+def test_addresses_that_cannot_be_read(store):
+    for address, message in (
+        ("memory://photos/absent.png", "is not there"),
+        ("nosuch://photos/b.png", "no address that can be read"),
+    ):
+        with pytest.raises(ImageError, match=message):
+            open_picture(address)
+    with pytest.raises(ImageError, match="no pictures"):
+        list_pictures(["memory://photos/*.jpg"])
+    with pytest.raises(ImageError, match="tables and videos are read from files only"):
+        list_pictures(["memory://photos/t.parquet"])
+
+
+def test_without_fsspec_an_address_says_what_to_install(monkeypatch):
+    for name in ("fsspec", "fsspec.core"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(MissingExtraError, match=r'pip install "edgeworthy\[remote\]"'):
+        list_pictures(["s3://bucket/photos/"])

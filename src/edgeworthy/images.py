@@ -24,6 +24,7 @@ from edgeworthy.decoding import STRICT, Decoding, leniently, shrink, strictly
 from edgeworthy.errors import ImageError, first_line
 from edgeworthy.frames import Frame
 from edgeworthy.pictures import GIVE, Picture
+from edgeworthy.pictures.addresses import is_address, read_address
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -104,6 +105,8 @@ def _opened(picture: Picture) -> Iterator[Image.Image]:
     if isinstance(source, Image.Image):
         yield source  # its owner closes it
         return
+    if isinstance(source, str) and is_address(source):
+        source = read_address(source)
     if not isinstance(source, bytes) and not stat.S_ISREG(os.stat(source).st_mode):  # noqa: PTH116
         raise ImageError(f"{picture.name} is no regular file.", hint=GIVE)
     with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:

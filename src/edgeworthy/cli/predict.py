@@ -115,10 +115,11 @@ def command(file: Path, pictures: tuple[str, ...], as_json: bool, **options: Any
     """Classify pictures with an ONNX file alone.
 
     PICTURES are files, folders with their subfolders, patterns, @FILE for a list of paths, one a line,
-    or - for such a list on standard input. A .parquet file that is named, listed or matched gives a picture
-    for each row, from a column of bytes or of paths; a relative path is looked for in the working directory,
-    then beside the file. A video that is named, listed or matched (.mp4, .mkv, .avi, .mov, .webm, .m4v, .ts,
-    .mpg, .mpeg) gives one frame in 30, or in --every.
+    or - for such a list on standard input; addresses such as s3://bucket/photos/ are opened by fsspec. A
+    .parquet file that is named, listed or matched gives a picture for each row, from a column of bytes or of
+    paths; a relative path is looked for in the working directory, then beside the file. A video that is
+    named, listed or matched (.mp4, .mkv, .avi, .mov, .webm, .m4v, .ts, .mpg, .mpeg) gives one frame in 30, or
+    in --every.
 
     A picture is framed as the file's evidence says, as in the training; where the file has none, it is
     letterboxed, as the platform does. The output says which. With --json, a line for each picture.

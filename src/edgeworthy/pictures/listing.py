@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeworthy.errors import ImageError, OptionError, first_line
+from edgeworthy.pictures.addresses import addresses_at, is_address
 from edgeworthy.pictures.picture import GIVE, Picture
 from edgeworthy.pictures.spool import Spool, in_order
 
@@ -94,6 +95,11 @@ class Pictures:
             EdgeworthyError: where a Parquet file cannot be read, or does not say where its pictures are.
         """
         known = 1
+        if is_address(path) and path.lower().endswith((".parquet", *VIDEOS)):
+            raise ImageError(
+                f"{path} is no picture; tables and videos are read from files only.",
+                hint="Bring it to this machine first.",
+            )
         if path.lower().endswith(".parquet"):
             if path not in self._tables:
                 from edgeworthy.pictures.parquet import Table
@@ -132,7 +138,8 @@ def list_pictures(inputs: Iterable[str | Path], *, column: str | None = None, ev
 
     `@FILE` stands for the paths in a text file, one a line, and `-` for those on standard input; they are
     taken in their order, relative to the working directory. A file that is named itself is taken whatever
-    its suffix; hidden files in folders are left out. A Parquet file, where it is named, listed or matches a
+    its suffix; hidden files in folders are left out. Addresses such as `s3://bucket/photos/` are files,
+    folders or patterns, too, for fsspec. A Parquet file, where it is named, listed or matches a
     pattern, gives a picture for each of its rows: from the column that is asked for, or see
     `edgeworthy.pictures.parquet.Table`. A video gives one frame in `every`, from the first on.
 
@@ -159,6 +166,8 @@ def list_pictures(inputs: Iterable[str | Path], *, column: str | None = None, ev
 
 
 def _paths(entry: str) -> Iterator[str]:
+    if is_address(entry):
+        return addresses_at(entry, SUFFIXES)
     if entry == "-" or entry.startswith("@"):
         return _listed(entry)
     if os.path.isdir(entry):  # noqa: PTH112 - Path's own raises on names that are too long
@@ -210,7 +219,7 @@ def _listed(entry: str) -> Iterator[str]:
                 text = line.decode("utf-8", "surrogateescape").removesuffix("\n")
                 text = (text if number else text.removeprefix("\ufeff")).removesuffix("\r")
                 if text.strip():
-                    yield str(Path(text))
+                    yield text if is_address(text) else str(Path(text))
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or first_line(error)
         raise ImageError(f"The list {entry!r} cannot be read: {reason}.", hint=GIVE) from error
