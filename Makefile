@@ -27,6 +27,7 @@ lint: $(READY)
 	$(BIN)/python scripts/make_docs.py --check
 	$(BIN)/python scripts/make_imagenet_names.py --check
 	$(BIN)/python benchmarks/coverage.py table --check
+	$(BIN)/python benchmarks/performance.py --check
 
 docs: $(READY)
 	$(BIN)/python scripts/make_docs.py
