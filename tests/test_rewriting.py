@@ -128,3 +128,24 @@ def test_attention_masks_are_constants_where_they_are_constant(tmp_path):
         path = tmp_path / f"{exporter}.onnx"
         options = {**OPTIONS, "input_size": (3, 16, 16), "classes": NAMES}
         assert export(Masked(), path, exporter=exporter, opset=12, **options).parity.verdict == "same"
+
+
+class ClampedTwice(Tiny):
+    """Its features between two pairs of bounds that are buffers."""
+
+    def __init__(self):
+        super().__init__()
+        for name, bound in (("low", -0.2), ("high", 0.3), ("lower", -0.1), ("higher", 0.6)):
+            self.register_buffer(name, torch.tensor(bound))
+
+    def forward(self, image):
+        scores = super().forward(image)
+        first = torch.clamp(scores, self.low, self.high)
+        return 3 * first - torch.clamp(scores, self.lower, self.higher)
+
+
+@pytest.mark.parametrize("exporter", ["torchscript", "dynamo"])
+def test_what_is_clamped_twice_keeps_both_pairs_of_bounds(tmp_path, exporter):
+    """One of them is lost by onnxscript."""
+    artefact = export(ClampedTwice(), tmp_path / "m.onnx", exporter=exporter, **OPTIONS)
+    assert artefact.parity.verdict == "same"

@@ -143,7 +143,23 @@ class DynamoExporter:
             output_names=[contract.output_name],
             verbose=False,
         )
+        _register_lost_constants(translated.model.graph)
         return translated.model_proto
+
+
+def _register_lost_constants(graph: Any) -> None:
+    """Make initialisers of constants that nodes use and the graph does not list.
+
+    onnxscript's rewriter fuses `min(max(x, a), b)` and names the bounds after `x`; where that happens twice
+    for one `x`, the second pair takes the place of the first in the list of initialisers.
+    """
+    for node in graph.all_nodes():
+        for value in node.inputs:
+            lost = value is not None and value.producer() is None and value.const_value is not None
+            if lost and not value.is_initializer() and not value.is_graph_input():
+                while value.name in graph.initializers:
+                    value.name += "_"
+                graph.register_initializer(value)
 
 
 def _unseen(error: Exception) -> FallsShortError:
