@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from edgeworthy.errors import EdgeworthyError, MissingExtraError, OptionError, TargetError, first_line
+from edgeworthy.silence import native_output_to_nowhere
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -134,7 +135,8 @@ def cluster(address: str | None = None, workers: int = 0) -> Iterator[Cluster[An
             {} if address else {"num_cpus": workers or cores(), "include_dashboard": False}
         )
         try:
-            ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, **local)
+            with native_output_to_nowhere(2):  # its core tells of its own log level
+                ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, **local)
         except Exception as error:
             raise OptionError(
                 f"The Ray cluster {address or 'of this machine'} cannot be reached: {first_line(error)}",

@@ -12,20 +12,20 @@ from collections.abc import Iterator, MutableMapping
 
 
 @contextlib.contextmanager
-def native_output_to_nowhere() -> Iterator[None]:
-    """Nothing that native code writes to the process's standard output arrives; torch dumps graphs there."""
+def native_output_to_nowhere(descriptor: int = 1) -> Iterator[None]:
+    """Nothing that native code writes arrives: on standard output, where torch dumps graphs, or another."""
     try:
-        sys.stdout.flush()
-        kept = os.dup(1)
-    except (OSError, ValueError, AttributeError):  # there is no standard output
+        (sys.stdout if descriptor == 1 else sys.stderr).flush()
+        kept = os.dup(descriptor)
+    except (OSError, ValueError, AttributeError):  # there is none
         yield
         return
     nowhere = os.open(os.devnull, os.O_WRONLY)
     try:
-        os.dup2(nowhere, 1)
+        os.dup2(nowhere, descriptor)
         yield
     finally:
-        os.dup2(kept, 1)
+        os.dup2(kept, descriptor)
         os.close(kept)
         os.close(nowhere)
 
