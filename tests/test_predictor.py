@@ -225,6 +225,7 @@ def test_a_provider_that_is_missing_says_which_package_brings_it(tmp_path):
         Predictor(file, provider="tpu")
 
 
+@pytest.mark.filterwarnings("ignore:Specified provider")
 def test_a_provider_that_does_not_start_is_no_cpu(tmp_path, monkeypatch):
     """ONNX Runtime would go on with the CPU, and warn in a log that nobody reads."""
     monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CUDAExecutionProvider"])

@@ -308,7 +308,7 @@ def test_rows_that_went_missing_are_told(place, run, interrupted):
     first.unlink()
     code, told = run("photos", "-o", "rows.parquet", "--resume")
     assert code == 2
-    assert "does not follow the part before it" in told
+    assert "rows.parquet lacks the pictures 0 to 6." in told
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])

@@ -221,9 +221,10 @@ def _done(folder: Path, run: Run) -> Run:
     spans = [_span(first, path) for first, path in _written(folder)]
     for before, after in itertools.pairwise([Span(0, 0, 0), *spans]):
         if after.first != before.end:
+            what = "lacks" if after.first > before.end else "holds twice"
+            low, high = sorted((before.end, after.first))
             raise TargetError(
-                f"The part of {folder} that begins at {after.first} does not follow the one before, which "
-                f"ends at {before.end}.",
+                f"{folder} {what} the pictures {low} to {high - 1}.",
                 hint="Was it begun with --engine ray? Continue it so. " + ANEW,
             )
     return replace(
