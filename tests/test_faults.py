@@ -30,10 +30,8 @@ SAMPLE = (
     "timm:test_vit_relpos",
     "timm:test_byobnet",
     "timm:edgenext_xx_small",
-    "timm:mobilevit_xxs",
     "timm:mobilenetv3_small_050",
     "torchvision:shufflenet_v2_x0_5",
-    "torchvision:squeezenet1_1",
 )
 
 

@@ -137,11 +137,11 @@ def test_macro_intervals_cover_the_truth():
     """Recall of two classes, 0.9 and 0.5: 0.7 on average."""
     random = np.random.default_rng(12)
     inside = 0
-    for _ in range(12):
+    for _ in range(6):
         truth = np.arange(120) % 2
         right = random.random(120) < np.where(truth == 0, 0.9, 0.5)
         predicted = np.where(right, truth, 1 - truth)
         rows = np.float32(np.where(np.arange(2) == predicted[:, None], 0.8, 0.2))
         recall = figures(noted(rows, truth), 2).recall
         inside += recall.low <= 0.7 <= recall.high
-    assert inside >= 10
+    assert inside >= 5
