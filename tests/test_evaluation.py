@@ -174,6 +174,15 @@ def test_what_cannot_be_evaluated(tmp_path, file, data):
         evaluate(file, [Labelled(str(data / "mauve" / "1.png"), "mauve")])
 
 
+def test_logits_have_a_top1_and_a_word_on_the_rest(tmp_path, data, run):
+    file = colour_file(tmp_path / "logits.onnx", activation="")
+    evaluation = evaluate(file, data, frames=["stretch"])
+    assert evaluation.runs[0].figures.top1.value == pytest.approx(5 / 6, abs=1e-6)
+    assert not evaluation.runs[0].probabilities
+    _, out, _ = run("evaluate", file, "--data", data)
+    assert f"note: the scores of {file} are no probabilities in 0..1" in out
+
+
 def test_without_the_library_it_says_what_to_install(file, data, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "sklearn", None)
     with pytest.raises(MissingExtraError, match=r'pip install "edgeworthy\[evaluate\]"'):

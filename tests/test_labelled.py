@@ -126,6 +126,8 @@ def test_labels_are_synsets():
 def test_a_model_of_other_classes_is_refused():
     with pytest.raises(OptionError, match=r"m\.onnx knows none of the 2 labels: 'mule', 'pony'"):
         resolve(["mule", "pony"], NAMES, who="m.onnx")
+    with pytest.raises(OptionError, match="names no classes: let edgeworthy repair write them in"):
+        resolve(["mule", "pony"], ("0", "1"), who="m.onnx")
 
 
 def test_the_synsets_table_is_imagenets(tmp_path):

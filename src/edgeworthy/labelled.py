@@ -117,7 +117,9 @@ def resolve(labels: Iterable[str], class_names: Sequence[str], *, who: str) -> R
         raise OptionError(
             f"{who} knows none of the {len(labels)} labels: {_some(labels)}; its classes are "
             f"{_some(class_names)}.",
-            hint="Labels are class names, ids from 0, or ImageNet's synsets.",
+            hint="The file names no classes: let edgeworthy repair write them in, with --classes."
+            if all(name == str(ident) for ident, name in enumerate(class_names))
+            else "Labels are class names, ids from 0, or ImageNet's synsets.",
         )
     named = set(ids.values())
     return Resolution(

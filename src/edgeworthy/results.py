@@ -288,6 +288,7 @@ class Run:
         frame, frame_source: how pictures met the input, and who said so.
         figures, classes, confusions, reliability: how good it is; all without a picture of a known class.
         mistakes: the wrong answers that it was surest of, surest first.
+        probabilities: whether its scores lie in 0..1; if not, log loss and calibration say nothing.
     """
 
     file: str
@@ -298,6 +299,7 @@ class Run:
     confusions: tuple[Confusion, ...]
     reliability: tuple[Bin, ...]
     mistakes: tuple[Answer, ...]
+    probabilities: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,6 +19,7 @@ from edgeworthy.results import Against, Answer, Disagreement, Flip, FrameReport,
 PLATFORM: Mode = "letterbox"
 
 _FLIPS_SHOWN = 24
+_SLACK = 1e-5  # float32 probabilities may reach beyond 0..1 by so much
 _SURELY = 0.05  # McNemar's p-value below which a frame is called better
 
 
@@ -71,7 +72,13 @@ def run_of(entry: Entry, examples: Sequence[Labelled], mistakes: int) -> Run:
         confusions=confusions(entry.notes, names),
         reliability=reliability(entry.notes),
         mistakes=tuple(_answer(entry, at, examples) for at in _surest(entry.notes, mistakes)),
+        probabilities=_are_probabilities(entry.notes),
     )
+
+
+def _are_probabilities(notes: Notes) -> bool:
+    values = np.concatenate([notes.confidence, notes.likelihood])
+    return bool(((values >= -_SLACK) & (values <= 1 + _SLACK)).all())
 
 
 def _surest(notes: Notes, count: int) -> list[int]:

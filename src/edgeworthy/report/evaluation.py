@@ -47,6 +47,11 @@ def headline(evaluation: Evaluation) -> str:
 
 def remarks(evaluation: Evaluation) -> Iterator[str]:
     """What was left out, and what the figures therefore do not show."""
+    for file in dict.fromkeys(run.file for run in evaluation.runs if not run.probabilities):
+        yield (
+            f"the scores of {printable(file)} are no probabilities in 0..1: its log loss and calibration say "
+            f"nothing; see: edgeworthy check {printable(file)}"
+        )
     if evaluation.unknown:
         total = sum(evaluation.unknown.values())
         names = _listed([f"{label} ({count})" for label, count in evaluation.unknown.items()])
