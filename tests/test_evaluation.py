@@ -350,3 +350,32 @@ def test_calls_that_cannot_be_carried_out(run, tmp_path, file, words, message):
     code, _, err = run("evaluate", file, "--data", tmp_path / "t.csv", *words)
     assert (code, message in err) == (2, True), err
     assert not (tmp_path / "report.pdf").exists()
+
+
+@pytest.mark.parametrize("names", [True, False])
+def test_a_parquet_file_may_hold_the_pictures(tmp_path, run, file, data, names):
+    """As Hugging Face's datasets do, whose ids have names; without those, ids are the model's."""
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    order = ["blue", "green", "red"] if names else list(COLOURS)
+    paths = [path for path in sorted(data.rglob("*.png")) if path.parent.name in order]
+    table = pa.table(
+        {
+            "image": [{"bytes": path.read_bytes(), "path": None} for path in paths],
+            "label": [order.index(path.parent.name) for path in paths],
+        }
+    )
+    features = {"info": {"features": {"label": {"names": order, "_type": "ClassLabel"}}}}
+    if names:
+        table = table.replace_schema_metadata({"huggingface": json.dumps(features)})
+    pq.write_table(table, tmp_path / "test.parquet", row_group_size=2)
+    evaluation = evaluate(file, tmp_path / "test.parquet", frames=["stretch"])
+    expected = evaluate(file, data, frames=["stretch"]).runs[0]
+    assert evaluation.labels == ("name" if names else "index")
+    assert evaluation.runs[0].figures == expected.figures
+    (mistake,) = evaluation.runs[0].mistakes
+    assert mistake.path == f"{tmp_path}/test.parquet:5"
+    code, _, _ = run("evaluate", file, "--data", tmp_path / "test.parquet", "-o", tmp_path / "r.html")
+    assert code == 0
+    assert 'src=""' not in (tmp_path / "r.html").read_text("utf-8")
+    code, _, err = run("evaluate", file, "--data", tmp_path / "test.parquet", "--engine", "ray")
+    assert (code, "is in no file of its own" in err) == (2, True)

@@ -24,6 +24,8 @@ from edgeworthy.frames import Frame, Mode
 from edgeworthy.images import frame_picture, open_picture
 from edgeworthy.labelled import Labelled, Resolution, read_labelled, resolve
 from edgeworthy.metrics import Note, note, require_library
+from edgeworthy.pictures import Picture
+from edgeworthy.pictures.parquet import is_row, pictures_of
 from edgeworthy.pipeline import side_by_side
 from edgeworthy.results import Evaluation, Unreadable
 from edgeworthy.runtime import Provider
@@ -119,8 +121,11 @@ def evaluate(
             seen = _seen_on(running, entries, models, examples, decoding=decoding, on_picture=on_picture)
             on_picture = None  # it has been told
         else:
+            pictures = pictures_of((example.path for example in examples), path_column)
             seen = side_by_side(
-                lambda place: _seen(entries, place, examples[place], decoding), range(len(examples)), jobs
+                lambda item: _seen(entries, item[0], examples[item[0]].label, item[1], decoding),
+                enumerate(pictures),
+                jobs,
             )
         unreadable = _noted(entries, seen, on_picture)
     if not any(len(entry.notes) for entry in entries):
@@ -206,21 +211,21 @@ def _noted(
     return unreadable
 
 
-def _seen(entries: Sequence[Entry], place: int, example: Labelled, decoding: Decoding) -> Seen:
+def _seen(entries: Sequence[Entry], place: int, label: str, picture: Picture, decoding: Decoding) -> Seen:
     """Show one picture to everybody who knows its label."""
-    wanted = [entry for entry in entries if example.label in entry.truth]
+    wanted = [entry for entry in entries if label in entry.truth]
     try:
         frames = dict.fromkeys(entry.frame for entry in wanted)
         pictures = {
-            order: open_picture(example.path, order, decoding=decoding, frames=frames)
+            order: open_picture(picture, order, decoding=decoding, frames=frames)
             for order in dict.fromkeys(frame.channel_order for frame in frames)
         }
         framed = {frame: frame_picture(pictures[frame.channel_order], frame) for frame in frames}
     except ImageError as error:
-        return place, Unreadable(path=example.path, message=error.message)
+        return place, Unreadable(path=picture.name, message=error.message)
     notes = (
-        note(entry.model.probabilities(framed[entry.frame]), entry.truth[example.label])
-        if example.label in entry.truth
+        note(entry.model.probabilities(framed[entry.frame]), entry.truth[label])
+        if label in entry.truth
         else None
         for entry in entries
     )
@@ -237,6 +242,12 @@ def _seen_on(
     on_picture: Callable[[], None] | None,
 ) -> list[Seen]:
     """As `_seen` of all examples, by a cluster's workers; in the order of the examples."""
+    rows = next((example.path for example in examples if is_row(example.path)), None)
+    if rows is not None:
+        raise OptionError(
+            f"{rows} is in no file of its own, which another process could open.",
+            hint="On a cluster, give paths of pictures; or evaluate on one machine: --engine local.",
+        )
     files = [(m.path.read_bytes(), m.path.name, m.normalization, m.provider) for m in models]
     seats = [
         (next(at for at, model in enumerate(models) if model is entry.model), entry.frame, entry.truth)
@@ -271,7 +282,9 @@ def observer(
     entries = [
         Entry(name="", model=models[at], frame=frame, source="", truth=truth) for at, frame, truth in seats
     ]
-    return lambda task: [_seen(entries, place, example, decoding) for place, example in task]
+    return lambda task: [
+        _seen(entries, place, example.label, Picture.of(example.path), decoding) for place, example in task
+    ]
 
 
 def _why(unreadable: Sequence[Unreadable]) -> str:

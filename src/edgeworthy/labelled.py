@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import json
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from edgeworthy.errors import ImageError, MissingExtraError, OptionError, first_line
 from edgeworthy.labelfiles import read_listed
 from edgeworthy.pictures import list_pictures
+from edgeworthy.pictures.addresses import is_address
+from edgeworthy.pictures.parquet import holds_bytes
 
 Scheme = Literal["name", "index", "synset"]
 
@@ -61,8 +64,9 @@ def read_labelled(
 
     Args:
         data: a folder, in which each folder holds the pictures of the class that it is named after, in
-            subfolders too; or a CSV, TSV or Parquet file with a column of paths, relative to the file, and
-            one of labels. A plain list of class folders is what torchvision's ImageFolder reads, too.
+            subfolders too, as torchvision's ImageFolder reads it; or a CSV, TSV or Parquet file with a column
+            of paths, relative to the file, and one of labels. A Parquet file may hold the pictures
+            themselves, as Hugging Face's datasets do.
         path_column: its name, where it is none of the usual ones.
         label_column: its name, likewise.
 
@@ -79,14 +83,10 @@ def read_labelled(
             f"{str(data)!r} {what}.",
             hint="Give a folder of class folders, or a CSV, TSV or Parquet file of paths and labels.",
         )
-    header, rows = _parquet(place) if kind == ".parquet" else _table(place, _TABLES[kind])
-    path_at = _column(header, path_column, _PATH_COLUMN, "path", place)
-    label_at = _column(header, label_column, _LABEL_COLUMN, "label", place)
-    found = []
-    for number, row in enumerate(rows, 2):
-        if len(row) <= max(path_at, label_at) or not row[path_at].strip() or not row[label_at].strip():
-            raise OptionError(f"{place}: row {number} has no path or no label: {', '.join(row)[:60]!r}.")
-        found.append(Labelled(str(place.parent / row[path_at].strip()), row[label_at].strip()))
+    if kind == ".parquet":
+        found = _from_parquet(place, path_column, label_column)
+    else:
+        found = _from_table(place, path_column, label_column)
     if not found:
         raise OptionError(f"{place} has no rows.", hint="Expected is one for each picture.")
     return found
@@ -143,19 +143,29 @@ def _from_folders(place: Path) -> list[Labelled]:
     return found
 
 
-def _table(place: Path, delimiter: str) -> tuple[list[str], Iterator[list[str]]]:
+def _from_table(place: Path, path_column: str | None, label_column: str | None) -> list[Labelled]:
     try:
         with place.open(encoding="utf-8-sig", newline="") as stream:
-            rows = [row for row in csv.reader(stream, delimiter=delimiter) if row]
+            rows = [row for row in csv.reader(stream, delimiter=_TABLES[place.suffix.lower()]) if row]
     except (OSError, ValueError, csv.Error) as error:
         reason = getattr(error, "strerror", None) or first_line(error)
         raise OptionError(f"The table {place} cannot be read: {reason}.") from error
     if not rows:
         raise OptionError(f"{place} is empty.", hint="Expected are a header, and a row for each picture.")
-    return rows[0], iter(rows[1:])
+    header = rows[0]
+    path_at = header.index(_column(header, path_column, _PATH_COLUMN, "path", place))
+    label_at = header.index(_column(header, label_column, _LABEL_COLUMN, "label", place))
+    found = []
+    for number, row in enumerate(rows[1:], 2):
+        path, label = ("" if len(row) <= at else row[at].strip() for at in (path_at, label_at))
+        if not path or not label:
+            raise OptionError(f"{place}: row {number} has no path or no label: {', '.join(row)[:60]!r}.")
+        found.append(Labelled(_beside(place, path), label))
+    return found
 
 
-def _parquet(place: Path) -> tuple[list[str], Iterator[list[str]]]:
+def _from_parquet(place: Path, path_column: str | None, label_column: str | None) -> list[Labelled]:
+    """Paths and labels, or labels of pictures that are bytes in the table itself."""
     try:
         import pyarrow.parquet as pq
     except ImportError as error:
@@ -164,27 +174,46 @@ def _parquet(place: Path) -> tuple[list[str], Iterator[list[str]]]:
         file = pq.ParquetFile(place)
     except (OSError, ValueError) as error:
         raise OptionError(f"The table {place} cannot be read: {first_line(error)}.") from error
-    header = file.schema_arrow.names
+    schema = file.schema_arrow
+    path_at = _column(schema.names, path_column, _PATH_COLUMN, "path", place)
+    label_at = _column(schema.names, label_column, _LABEL_COLUMN, "label", place)
+    embedded = holds_bytes(schema.field(path_at).type)
+    names = _features(schema, label_at)
+    found: list[Labelled] = []
+    for batch in file.iter_batches(columns=[label_at] if embedded else [label_at, path_at]):
+        labels = batch.column(label_at).to_pylist()
+        paths = [""] * len(labels) if embedded else batch.column(path_at).to_pylist()
+        for label, path in zip(labels, paths, strict=True):
+            if label is None or (not embedded and not path):
+                raise OptionError(f"{place}: row {len(found)}, counted from 0, has no path or no label.")
+            told = names[label] if isinstance(label, int) and 0 <= label < len(names) else str(label).strip()
+            row = f"{place}:{len(found)}"
+            found.append(Labelled(row if embedded else _beside(place, str(path).strip()), told))
+    return found
 
-    def rows() -> Iterator[list[str]]:
-        for batch in file.iter_batches():
-            columns = [batch.column(at).to_pylist() for at in range(len(header))]
-            yield from (
-                ["" if cell is None else str(cell) for cell in row] for row in zip(*columns, strict=True)
-            )
 
-    return header, rows()
+def _features(schema: Any, column: str) -> Sequence[str]:
+    """Class names of a column of ids, where Hugging Face's datasets have written them into the table."""
+    try:
+        told = json.loads((schema.metadata or {})[b"huggingface"])
+        return [str(name) for name in told["info"]["features"][column]["names"]]
+    except (KeyError, ValueError, TypeError):
+        return ()
 
 
-def _column(header: list[str], asked: str | None, known: re.Pattern[str], what: str, place: Path) -> int:
+def _beside(place: Path, path: str) -> str:
+    return path if is_address(path) else str(place.parent / path)
+
+
+def _column(header: list[str], asked: str | None, known: re.Pattern[str], what: str, place: Path) -> str:
     if asked is not None:
         if asked not in header:
             raise OptionError(f"{place} has no column {asked!r}; it has {', '.join(header)[:120]}.")
-        return header.index(asked)
+        return asked
     plain = [re.sub("[^a-z]", "", cell.lower()) for cell in header]
     at = [column for column, cell in enumerate(plain) if known.fullmatch(cell)]
     if len(at) == 1:
-        return at[0]
+        return header[at[0]]
     which = "several columns" if at else "no column"
     raise OptionError(
         f"{place} has {which} of {what}s; its columns are {', '.join(header)[:120]}.",

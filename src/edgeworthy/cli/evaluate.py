@@ -123,7 +123,7 @@ def command(files: tuple[Path, ...], data: str, as_json: bool, **options: Any) -
         if output:
             from edgeworthy.report.page import evaluation_page
 
-            page.write(evaluation_page(evaluation).encode())
+            page.write(evaluation_page(evaluation, column=options["path_column"]).encode())
             page.commit()
     _show(evaluation, as_json=as_json)
     if output:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from edgeworthy.pictures.picture import GIVE, Picture
 
 _BYTES = frozenset("image img picture photo image_bytes bytes jpg jpeg png".split())  # noqa: SIM905
 _PATHS = frozenset("path file file_name filename file_path filepath image_path image img".split())  # noqa: SIM905
+_ROW = re.compile(r"(.+\.parquet):(\d{1,18})", re.IGNORECASE | re.DOTALL)
 _ROWS = 16  # that are read together: a picture may have some megabytes
 _BUFFER_BYTES = 2**20  # in place of a whole row group
 _FOOTER_BYTES = 2**16
@@ -117,8 +119,37 @@ class Table:
             ) from error
 
 
+def is_row(name: str) -> bool:
+    """Whether it is the name of a picture that is bytes in a table, as `Table.pictures` gives them."""
+    return bool(_ROW.fullmatch(name)) and not os.path.lexists(name)
+
+
+def pictures_of(names: Iterable[str], column: str | None = None) -> Iterator[Picture]:
+    """The pictures of these names: files, or rows of tables; those that follow each other are read once.
+
+    Args:
+        names: of files, addresses, or rows.
+        column: of the tables; see `Table`.
+
+    Raises:
+        EdgeworthyError: where a table cannot be read.
+    """
+    path, following = "", 0
+    rows: Iterator[Picture] = iter(())
+    for name in names:
+        match = _ROW.fullmatch(name)
+        if not match or os.path.lexists(name):
+            yield Picture(name=name, source=name)
+            continue
+        if (match[1], int(match[2])) != (path, following):
+            path, following = match[1], int(match[2])
+            rows = Table(path, column).pictures(following)
+        following += 1
+        yield next(rows, Picture(name=name, source=ImageError(f"{name} is not there.")))
+
+
 def _chosen(path: str, schema: Any, asked: str | None) -> str:
-    pictures = [field.name for field in schema if _holds_bytes(field.type)]
+    pictures = [field.name for field in schema if holds_bytes(field.type)]
     texts = [
         field.name for field in schema if _plain(field.type) in {"string", "large_string", "string_view"}
     ]
@@ -136,9 +167,10 @@ def _chosen(path: str, schema: Any, asked: str | None) -> str:
     raise _refusal(path, schema, "does not say which column holds its pictures")
 
 
-def _holds_bytes(kind: Any) -> bool:
+def holds_bytes(kind: Any) -> bool:
+    """Whether a column of that type holds pictures as bytes."""
     if str(kind).startswith("struct<"):  # as Hugging Face's datasets write pictures
-        return any(field.name == "bytes" and _holds_bytes(field.type) for field in kind)
+        return any(field.name == "bytes" and holds_bytes(field.type) for field in kind)
     return _plain(kind) in {"binary", "large_binary", "binary_view"}
 
 

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from edgeworthy._version import __version__
-from edgeworthy.errors import ImageError, MissingExtraError
+from edgeworthy.errors import EdgeworthyError, MissingExtraError
 from edgeworthy.images import open_picture
+from edgeworthy.pictures.parquet import pictures_of
 from edgeworthy.report.evaluation import HEADINGS, figures_of, headline, remarks, worst_classes
 from edgeworthy.report.tables import printable
 from edgeworthy.results import Confusion, Evaluation, Run
@@ -31,8 +32,12 @@ class Cell(NamedTuple):
     share: float
 
 
-def evaluation_page(evaluation: Evaluation) -> str:
+def evaluation_page(evaluation: Evaluation, *, column: str | None = None) -> str:
     """The page's HTML.
+
+    Args:
+        evaluation: what it shows.
+        column: of Parquet files that hold the pictures, where it is none of the usual ones.
 
     Raises:
         MissingExtraError: without Jinja2.
@@ -53,7 +58,7 @@ def evaluation_page(evaluation: Evaluation) -> str:
         "base": lambda path: printable(Path(path).name),
         "printable": printable,
     }
-    thumbnails = _Thumbnails()
+    thumbnails = _Thumbnails(column)
     return environment.get_template("evaluation.html").render(
         version=__version__,
         evaluation=evaluation,
@@ -112,19 +117,20 @@ def matrix(confusions: Sequence[Confusion], limit: int = _CLASSES) -> tuple[list
 class _Thumbnails:
     """Small pictures as data URIs, each made once."""
 
-    def __init__(self) -> None:
+    def __init__(self, column: str | None) -> None:
+        self._column = column
         self._made: dict[str, str] = {}
 
     def of(self, path: str) -> str:
         if path not in self._made:
-            self._made[path] = _data_uri(path)
+            self._made[path] = _data_uri(path, self._column)
         return self._made[path]
 
 
-def _data_uri(path: str) -> str:
+def _data_uri(path: str, column: str | None) -> str:
     try:
-        picture = open_picture(path)
-    except ImageError:  # it was read a moment ago, and is gone
+        picture = open_picture(next(pictures_of([path], column)))
+    except EdgeworthyError:  # it was read a moment ago, and is gone
         return ""
     picture.thumbnail((_TILE_PX, _TILE_PX))
     content = io.BytesIO()
