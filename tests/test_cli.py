@@ -469,3 +469,21 @@ def test_an_option_of_texts_takes_all_of_them_up_to_the_next_option():
 
     command.main(["s", "--prompts", "a cat", "a dog", "-o", "x", "--prompts", "a cow"], standalone_mode=False)
     assert seen == {"source": "s", "prompts": ("a cat", "a dog", "a cow"), "output": "x"}
+
+
+def test_odd_file_names_keep_rows_whole_and_alike(run, tmp_path):
+    """A carriage return is quoted in CSV; bytes that are no text are shown alike in every format."""
+    classifier_file(tmp_path / "m.onnx")
+    (tmp_path / "odd").mkdir()
+    for name in (b"cr\rx.png", b"bad\xff.png", b"two\nlines.png", b'quote",.png'):
+        Image.new("RGB", (8, 8)).save(os.fsdecode(bytes(tmp_path / "odd") + b"/" + name), "PNG")
+    assert run("predict", "m.onnx", "odd", "-k", "1", "-o", "rows.csv")[0] == 0
+    assert run("predict", "m.onnx", "odd", "-k", "1", "-o", "rows.jsonl")[0] == 0
+    with (tmp_path / "rows.csv").open(encoding="utf-8", newline="") as stream:
+        from_csv = [row["path"] for row in csv.DictReader(stream)]
+    lines = (tmp_path / "rows.jsonl").read_text("utf-8").split("\n")
+    assert [json.loads(line)["path"] for line in lines if line] == from_csv
+    assert sorted(from_csv) == sorted(
+        ["odd/cr\rx.png", r"odd/bad\udcff.png", "odd/two\nlines.png", 'odd/quote",.png']
+    )
+    "".join(lines).encode("utf-8")

@@ -379,3 +379,20 @@ def test_a_parquet_file_may_hold_the_pictures(tmp_path, run, file, data, names):
     assert 'src=""' not in (tmp_path / "r.html").read_text("utf-8")
     code, _, err = run("evaluate", file, "--data", tmp_path / "test.parquet", "--engine", "ray")
     assert (code, "is in no file of its own" in err) == (2, True)
+
+
+def test_a_gate_is_not_passed_by_what_was_not_measured(run, file, data):
+    """The picture of a class that the model lacks counts nowhere, and so does the gate."""
+    assert run("evaluate", file, "--data", data, "--frame", "stretch")[0] == 0
+    code, _, err = run("evaluate", file, "--data", data, "--frame", "stretch", "--min-top1", "0.5")
+    assert (code, "1 pictures have a label that no class stands for" in err) == (1, True)
+
+
+def test_files_of_one_name_are_told_apart(tmp_path, data, run, monkeypatch):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        colour_file(tmp_path / folder / "m.onnx")
+    monkeypatch.chdir(tmp_path)
+    _, out, _ = run("evaluate", "a/m.onnx", "b/m.onnx", "--data", data)
+    assert re.search(r"a/m\.onnx +crop", out)
+    assert re.search(r"b/m\.onnx +letterbox", out)

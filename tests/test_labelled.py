@@ -1,11 +1,12 @@
 """Labels are read from folders and tables, and understood as names, ids or synsets; the rest is named."""
 
 import csv
+import os
 
 import pytest
 from PIL import Image
 
-from edgeworthy.errors import OptionError
+from edgeworthy.errors import ImageError, OptionError
 from edgeworthy.labelfiles import read_listed
 from edgeworthy.labelled import Labelled, read_labelled, resolve
 
@@ -137,3 +138,36 @@ def test_the_synsets_table_is_imagenets(tmp_path):
     (example,) = read_labelled(path)
     imagenet = read_listed("imagenet-1k")
     assert imagenet[resolve([example.label], imagenet, who="m").ids[example.label]] == "tabby"
+
+
+def test_semicolons_and_ids_with_a_point(tmp_path):
+    """As spreadsheets and tables with gaps write them."""
+    table = tmp_path / "a.csv"
+    table.write_text("path;label\n1.png;0.0\n2.png;2.0\n")
+    labels = [example.label for example in read_labelled(table)]
+    found = resolve(labels, NAMES, who="m.onnx")
+    assert (found.scheme, found.ids) == ("index", {"0.0": 0, "2.0": 2})
+    assert resolve(["1.5", "1"], NAMES, who="m.onnx").unknown == ("1.5",)
+
+
+def test_a_column_that_is_there_twice_is_no_answer(tmp_path):
+    table = tmp_path / "a.csv"
+    table.write_text("path,path,label\n1.png,2.png,cat\n")
+    with pytest.raises(OptionError, match="several columns 'path'"):
+        read_labelled(table, path_column="path")
+
+
+def test_a_class_folder_that_cannot_be_read_is_told(tmp_path, monkeypatch):
+    """Its pictures would be missing, and the figures too good."""
+    picture(tmp_path / "cat" / "1.png")
+    picture(tmp_path / "dog" / "2.png")
+    scan = os.scandir
+
+    def refuse(place):
+        if str(place).rstrip("/").endswith("dog"):
+            raise PermissionError(13, "Permission denied", str(place))
+        return scan(place)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(ImageError, match=r"dog/ cannot be read: Permission denied"):
+        read_labelled(tmp_path)

@@ -6,7 +6,6 @@ on the model, whose class names `resolve` compares it with.
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import json
 import os
@@ -18,7 +17,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from edgeworthy.errors import ImageError, MissingExtraError, OptionError, first_line
+from edgeworthy.errors import MissingExtraError, OptionError, first_line
 from edgeworthy.labelfiles import read_listed
 from edgeworthy.pictures import list_pictures
 from edgeworthy.pictures.addresses import is_address
@@ -109,7 +108,7 @@ def resolve(labels: Iterable[str], class_names: Sequence[str], *, who: str) -> R
     readings: dict[Scheme, dict[str, int]] = {
         "name": _by_name(labels, class_names),
         "synset": _by_synset(labels, class_names),
-        "index": {label: int(label) for label in labels if _is_id(label, len(class_names))},
+        "index": {label: int(float(label)) for label in labels if _is_id(label, len(class_names))},
     }
     scheme = max(readings, key=lambda scheme: len(readings[scheme]))
     ids = readings[scheme]
@@ -133,8 +132,8 @@ def resolve(labels: Iterable[str], class_names: Sequence[str], *, who: str) -> R
 def _from_folders(place: Path) -> list[Labelled]:
     found = []
     for name in sorted(e.name for e in os.scandir(place) if e.is_dir() and not e.name.startswith(".")):
-        with contextlib.suppress(ImageError):  # a folder without pictures is a class without pictures
-            found += [Labelled(picture.name, name) for picture in list_pictures([place / name])]
+        pictures = list_pictures([place / name], allow_none=True)
+        found += [Labelled(picture.name, name) for picture in pictures]
     if not found:
         raise OptionError(
             f"The folder {place} has no folders of pictures in it.",
@@ -146,7 +145,12 @@ def _from_folders(place: Path) -> list[Labelled]:
 def _from_table(place: Path, path_column: str | None, label_column: str | None) -> list[Labelled]:
     try:
         with place.open(encoding="utf-8-sig", newline="") as stream:
-            rows = [row for row in csv.reader(stream, delimiter=_TABLES[place.suffix.lower()]) if row]
+            delimiter = _TABLES[place.suffix.lower()]
+            first = stream.readline()
+            if delimiter not in first and ";" in first:  # as spreadsheets write it where commas are decimal
+                delimiter = ";"
+            stream.seek(0)
+            rows = [row for row in csv.reader(stream, delimiter=delimiter) if row]
     except (OSError, ValueError, csv.Error) as error:
         reason = getattr(error, "strerror", None) or first_line(error)
         raise OptionError(f"The table {place} cannot be read: {reason}.") from error
@@ -207,6 +211,8 @@ def _beside(place: Path, path: str) -> str:
 
 def _column(header: list[str], asked: str | None, known: re.Pattern[str], what: str, place: Path) -> str:
     if asked is not None:
+        if header.count(asked) > 1:
+            raise OptionError(f"{place} has several columns {asked!r}.", hint="Give each a name of its own.")
         if asked not in header:
             raise OptionError(f"{place} has no column {asked!r}; it has {', '.join(header)[:120]}.")
         return asked
@@ -248,7 +254,8 @@ def _bare(name: str) -> str:
 
 
 def _is_id(label: str, classes: int) -> bool:
-    return label.isascii() and label.isdecimal() and len(label) < 10 and int(label) < classes
+    """Whole numbers, and those that a table with gaps has made 3.0 of."""
+    return bool(re.fullmatch(r"[0-9]{1,9}(\.0+)?", label)) and int(float(label)) < classes
 
 
 def _some(names: Sequence[str], limit: int = 4) -> str:

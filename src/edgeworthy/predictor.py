@@ -123,7 +123,7 @@ class Predictor:
         try:
             pixels = framed(picture, self.frame, decoding=self._decoding)
         except ImageError as error:
-            return Unreadable(path=picture.name, message=str(error))
+            return Unreadable(path=picture.name, message=error.message)
         scores = self._ranked(self._model.probabilities(pixels))
         return Prediction(path=picture.name, scores=scores, time_s=picture.time_s)
 

@@ -86,7 +86,8 @@ def command(files: tuple[Path, ...], data: str, as_json: bool, **options: Any) -
     A label is a class name, a class id from 0, or an ImageNet synset. The platform letterboxes pictures
     unless it is told otherwise, where training pipelines crop: the difference shows before you deploy.
 
-    The exit code is 1 where --min-top1 is missed, or pictures could not be read.
+    The exit code is 1 where pictures could not be read, or --min-top1 is missed: also where pictures have a
+    label that no class stands for.
     """
     from edgeworthy.evaluation import evaluate
     from edgeworthy.model import draft
@@ -94,7 +95,8 @@ def command(files: tuple[Path, ...], data: str, as_json: bool, **options: Any) -
     refuse_engine_options(options)
     least = options["min_top1"]
     if least is not None and not 0 <= least <= 1:
-        raise OptionError(f"--min-top1 {least:g} is no share in 0..1.", hint=f"Did you mean {least / 100:g}?")
+        hint = f"Did you mean {least / 100:g}?" if 1 < least <= 100 else ""
+        raise OptionError(f"--min-top1 {least:g} is no share in 0..1.", hint=hint)
     output: Path | None = options["output"]
     if output and output.suffix.lower() not in {".html", ".htm"}:
         raise OptionError(f"{output} is no page's name.", hint="Name it report.html; for machines: --json.")
@@ -152,7 +154,14 @@ def _verdict(evaluation: Evaluation, least: float | None) -> int:
             style="red",
             soft_wrap=True,
         )
-    return 1 if missed or evaluation.unreadable else 0
+    unmeasured = sum(evaluation.unknown.values()) if least is not None else 0
+    if unmeasured:
+        status_console().print(
+            f"--min-top1 cannot be shown: {unmeasured} pictures have a label that no class stands for.",
+            style="red",
+            soft_wrap=True,
+        )
+    return 1 if missed or unmeasured or evaluation.unreadable else 0
 
 
 def _source(options: dict[str, Any]) -> Any:

@@ -133,7 +133,13 @@ class Pictures:
         return summary.hexdigest()
 
 
-def list_pictures(inputs: Iterable[str | Path], *, column: str | None = None, every: int = EVERY) -> Pictures:
+def list_pictures(
+    inputs: Iterable[str | Path],
+    *,
+    column: str | None = None,
+    every: int = EVERY,
+    allow_none: bool = False,
+) -> Pictures:
     """Pictures for files, folders (with all their subfolders) and patterns, sorted within each, or lists.
 
     `@FILE` stands for the paths in a text file, one a line, and `-` for those on standard input; they are
@@ -144,7 +150,7 @@ def list_pictures(inputs: Iterable[str | Path], *, column: str | None = None, ev
     `edgeworthy.pictures.parquet.Table`. A video gives one frame in `every`, from the first on.
 
     Raises:
-        ImageError: where one of the inputs gives no picture.
+        ImageError: where one of the inputs gives no picture, unless `allow_none`, or a folder cannot be read.
         OptionError: where a column cannot be had.
         MissingExtraError: where pyarrow or PyAV is not installed, and there is a Parquet file or a video.
         TargetError: where a long list finds no room in the folder of temporary files.
@@ -155,7 +161,7 @@ def list_pictures(inputs: Iterable[str | Path], *, column: str | None = None, ev
     for entry in map(str, inputs):
         if not entry.strip():
             raise ImageError("An empty name is no picture.", hint="Is a shell variable empty?")
-        if not sum(map(found.add, _paths(entry))):
+        if not sum(map(found.add, _paths(entry))) and not allow_none:
             raise ImageError(f"{_what(entry)} no pictures: {entry}.", hint=GIVE)
     if column is not None and not found.tables:
         raise OptionError(
@@ -191,14 +197,20 @@ def _within(folder: Path) -> Iterator[str]:
     waiting = ["" if folder == Path() else os.path.join(folder, "")]  # noqa: PTH118 - with its separator
     while waiting:
         prefix = waiting.pop()
-        with contextlib.suppress(OSError), os.scandir(prefix or ".") as entries:
-            for entry in entries:
-                if entry.name.startswith("."):
-                    continue
-                if entry.is_dir(follow_symlinks=False):
-                    waiting.append(f"{prefix}{entry.name}{os.sep}")
-                elif os.path.splitext(entry.name)[1].lower() in SUFFIXES and _is_file(entry.path):  # noqa: PTH122
-                    yield prefix + entry.name
+        try:
+            with os.scandir(prefix or ".") as entries:
+                for entry in entries:
+                    if entry.name.startswith("."):
+                        continue
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append(f"{prefix}{entry.name}{os.sep}")
+                    elif os.path.splitext(entry.name)[1].lower() in SUFFIXES and _is_file(entry.path):  # noqa: PTH122
+                        yield prefix + entry.name
+        except OSError as error:  # what is in it would be missing, and nobody would know
+            raise ImageError(
+                f"The folder {prefix or '.'} cannot be read: {error.strerror or error}.",
+                hint="Make it readable, or give the others by themselves.",
+            ) from error
 
 
 def _by_parts(path: str) -> str:

@@ -115,7 +115,7 @@ class Table:
             raise
         except Exception as error:  # what a library raises on damaged files
             raise ImageError(
-                f"{self._path} cannot be read as a Parquet file: {first_line(error)}.", hint=GIVE
+                f"{self._path} cannot be read as a Parquet file: {first_line(error).rstrip('.')}.", hint=GIVE
             ) from error
 
 

@@ -71,6 +71,13 @@ def figures_of(run: Run) -> tuple[str, ...]:
     return (*map(_percent, shares), _number(figures.log_loss), _percent(figures.calibration_error))
 
 
+def short_name(evaluation: Evaluation, file: str) -> str:
+    """The file's name, or its path where another one has the same name."""
+    name = Path(file).name
+    others = {run.file for run in evaluation.runs if Path(run.file).name == name}
+    return file if len(others) > 1 else name
+
+
 def worst_classes(run: Run) -> list[ClassFigures]:
     """Classes of which a picture is missed; first those that are surely bad, not those of one picture."""
     return sorted((one for one in run.classes if one.recall.value < 1), key=lambda one: one.recall.high)
@@ -87,7 +94,7 @@ def _table(evaluation: Evaluation) -> Table:
     for run in evaluation.runs:
         figures = dict(zip(HEADINGS, figures_of(run), strict=True))
         cells = (figures[heading].replace(" [", "\n[") for heading in _IN_A_TERMINAL)
-        table.add_row(printable(Path(run.file).name), run.frame.mode, *cells)
+        table.add_row(printable(short_name(evaluation, run.file)), run.frame.mode, *cells)
     return table
 
 

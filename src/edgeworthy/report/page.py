@@ -13,7 +13,7 @@ from edgeworthy._version import __version__
 from edgeworthy.errors import EdgeworthyError, MissingExtraError
 from edgeworthy.images import open_picture
 from edgeworthy.pictures.parquet import pictures_of
-from edgeworthy.report.evaluation import HEADINGS, figures_of, headline, remarks, worst_classes
+from edgeworthy.report.evaluation import HEADINGS, figures_of, headline, remarks, short_name, worst_classes
 from edgeworthy.report.tables import printable
 from edgeworthy.results import Confusion, Evaluation, Run
 
@@ -64,17 +64,17 @@ def evaluation_page(evaluation: Evaluation, *, column: str | None = None) -> str
         evaluation=evaluation,
         headline=headline(evaluation),
         headings=HEADINGS,
-        runs=[_run(run) for run in evaluation.runs],
+        runs=[_run(run, short_name(evaluation, run.file)) for run in evaluation.runs],
         remarks=list(remarks(evaluation)),
         thumbnail=thumbnails.of,
         shown=_SHOWN,
     )
 
 
-def _run(run: Run) -> dict[str, Any]:
+def _run(run: Run, name: str) -> dict[str, Any]:
     names, rows = matrix(run.confusions)
     return {
-        "name": printable(Path(run.file).name),
+        "name": printable(name),
         "mode": run.frame.mode,
         "frame": run.frame.describe(),
         "source": run.frame_source,

@@ -76,6 +76,7 @@ def time_of(result: Result) -> float | None:
 
 def _csv_writer(stream: TextIO, *, begin: bool, timed: bool) -> Writer:
     rows = csv.writer(stream, lineterminator="\n")
+    quoted = csv.writer(stream, lineterminator="\n", quoting=csv.QUOTE_ALL)  # for what else ends a line
     if begin:
         rows.writerow((COLUMNS[0], "time_s", *COLUMNS[1:]) if timed else COLUMNS)
 
@@ -83,6 +84,8 @@ def _csv_writer(stream: TextIO, *, begin: bool, timed: bool) -> Writer:
         for rank, class_id, name, probability, error in long_rows(result):
             told = None if probability is None else f"{probability:.9g}"
             time = (time_of(result),) if timed else ()
-            rows.writerow((result.path, *time, rank, class_id, name, told, error))
+            row = (result.path, *time, rank, class_id, name, told, error)
+            odd = any(isinstance(cell, str) and "\r" in cell for cell in row)
+            (quoted if odd else rows).writerow(row)
 
     return write
