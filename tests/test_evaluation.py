@@ -396,3 +396,16 @@ def test_files_of_one_name_are_told_apart(tmp_path, data, run, monkeypatch):
     _, out, _ = run("evaluate", "a/m.onnx", "b/m.onnx", "--data", data)
     assert re.search(r"a/m\.onnx +crop", out)
     assert re.search(r"b/m\.onnx +letterbox", out)
+
+
+def test_files_are_measured_on_the_same_pictures(tmp_path, file, data):
+    """What one of them does not know counts for none, and is told."""
+    fewer = colour_file(tmp_path / "fewer.onnx", names=("red", "green", "violet"))
+    evaluation = evaluate([file, fewer], data, frames=["stretch"])
+    assert [run.figures.pictures for run in evaluation.runs] == [4, 4]
+    assert evaluation.unknown == {"blue": 2, "mauve": 1}
+    other = colour_file(tmp_path / "other.onnx", names=("mauve", "violet", "pink"))
+    with pytest.raises(OptionError, match="know no label in common"):
+        evaluate([file, other], data)
+    with pytest.raises(OptionError, match="Unknown engine 'spark'"):
+        evaluate(file, data, engine="spark")

@@ -8,19 +8,16 @@ Data gives the task of a worker that died to another one.
 from __future__ import annotations
 
 import contextlib
-import getpass
-import hashlib
 import logging
 import os
 import pickle
-import secrets
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from edgeworthy.errors import EdgeworthyError, MissingExtraError, OptionError, TargetError, first_line
+from edgeworthy.errors import EdgeworthyError, MissingExtraError, OptionError, first_line
 from edgeworthy.silence import native_output_to_nowhere
 
 Task = TypeVar("Task")
@@ -153,25 +150,10 @@ def cluster(address: str | None = None, workers: int = 0) -> Iterator[Cluster[An
             ray.shutdown()
 
 
-def landed(content: bytes, name: str) -> Path:
-    """A file that was sent, among this machine's temporary files; the workers of a machine share it.
-
-    Raises:
-        TargetError: where somebody else has put something in its place.
-    """
-    digest = hashlib.sha256(content).hexdigest()
-    place = Path(tempfile.gettempdir()) / f"edgeworthy-{getpass.getuser()}-{digest[:16]}"
-    place.mkdir(mode=0o700, exist_ok=True)
-    if hasattr(os, "getuid") and place.stat().st_uid != os.getuid():
-        raise TargetError(f"{place} belongs to another user.", hint="Name another place in TMPDIR.")
-    file = place / name
-    if not file.exists():
-        draft = place / f".{secrets.token_hex(4)}"
-        draft.write_bytes(content)
-        draft.replace(file)
-    return file
-
-
-def address_of(path: str) -> str:
-    """Where processes in other folders find a file; what is an address already stays one."""
-    return path if "://" in path else os.path.abspath(path)  # noqa: PTH100 - links stay
+@contextlib.contextmanager
+def landed(content: bytes, name: str) -> Iterator[Path]:
+    """A file that was sent, among this machine's temporary files, until it is loaded."""
+    with tempfile.TemporaryDirectory(prefix="edgeworthy-") as folder:
+        file = Path(folder) / name
+        file.write_bytes(content)
+        yield file

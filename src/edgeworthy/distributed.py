@@ -12,9 +12,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from edgeworthy.cluster import Cluster, address_of, landed
+from edgeworthy.cluster import Cluster, landed
 from edgeworthy.errors import OptionError
 from edgeworthy.pictures import Picture, Pictures
+from edgeworthy.pictures.addresses import absolute
 from edgeworthy.predictor import Predictor
 from edgeworthy.report.parts import SharedParts, Span, write_part
 
@@ -61,7 +62,8 @@ def predict_parts(
 
 def part_writer(content: bytes, name: str, settings: dict[str, Any], folder: str) -> Callable[[Range], Span]:
     """In a worker: what classifies a range and writes its part."""
-    predictor = Predictor(landed(content, name), **settings, jobs=1, threads=1)
+    with landed(content, name) as file:
+        predictor = Predictor(file, **settings, jobs=1, threads=1)
 
     def write(task: Range) -> Span:
         pictures = (Picture(name=name, source=place) for name, place in task.pictures)
@@ -95,7 +97,7 @@ def placed(picture: Picture) -> tuple[str, str]:
             f"{picture.name} is in no file of its own, which another process could open.",
             hint="On a cluster, give files, lists, or Parquet files with a column of paths.",
         )
-    return picture.name, address_of(str(source))
+    return picture.name, absolute(str(source))
 
 
 def _ranges(pictures: Pictures, total: int, size: int, parts: SharedParts) -> Iterator[Range]:

@@ -11,20 +11,21 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
-from edgeworthy.cluster import Cluster, address_of, cluster, landed
+from edgeworthy.cluster import Cluster, cluster, landed
 from edgeworthy.contract import Normalization
 from edgeworthy.decoding import STRICT, Decoding
 from edgeworthy.errors import ImageError, OptionError
 from edgeworthy.filemodel import FileModel, shared_out
 from edgeworthy.frames import Frame, Mode
 from edgeworthy.images import frame_picture, open_picture
-from edgeworthy.labelled import Labelled, Resolution, read_labelled, resolve
+from edgeworthy.labelled import Labelled, read_labelled, resolve
 from edgeworthy.metrics import Note, note, require_library
 from edgeworthy.pictures import Picture
+from edgeworthy.pictures.addresses import absolute
 from edgeworthy.pictures.parquet import is_row, pictures_of
 from edgeworthy.pipeline import side_by_side
 from edgeworthy.results import Evaluation, Unreadable
@@ -34,8 +35,8 @@ from edgeworthy.verdicts import PLATFORM, Entry, comparisons, frame_reports, run
 
 DEFAULT_MISTAKES = 24
 
-
-Seen = tuple[int, tuple[Note | None, ...] | Unreadable]  # the picture's place, and what came of it
+Notes = tuple[Note, ...] | Unreadable  # of all entries; none of a picture whose label counts nowhere
+Seen = tuple[int, Notes]  # the picture's place, and what came of it
 Engine = Literal["local", "ray"]
 
 _TOGETHER = 64  # pictures in a task for a cluster
@@ -95,6 +96,8 @@ def evaluate(
         if isinstance(data, str | Path)
         else list(data)
     )
+    if engine not in get_args(Engine):
+        raise OptionError(f"Unknown engine {engine!r}.", hint=f"Use one of: {', '.join(get_args(Engine))}.")
     if engine == "ray" and against is not None:
         raise OptionError(
             "The trained model is not sent to a cluster.",
@@ -105,14 +108,21 @@ def evaluate(
     models = [FileModel(file, normalization=normalization, jobs=jobs, provider=provider) for file in named]
     labels = sorted({example.label for example in examples})
     resolutions = [resolve(labels, _names(model), who=str(model.path)) for model in models]
+    known = set.intersection(*(set(resolution.ids) for resolution in resolutions))
+    if not known:
+        raise OptionError(
+            "The files know no label in common, and would be measured on different pictures.",
+            hint="Evaluate them one by one.",
+        )
+    truths = [{label: resolution.ids[label] for label in known} for resolution in resolutions]
     with contextlib.ExitStack() as stack:
         entries = [
-            Entry(name=str(model.path), model=model, frame=frame, source=source, truth=resolution.ids)
-            for model, resolution in zip(models, resolutions, strict=True)
+            Entry(name=str(model.path), model=model, frame=frame, source=source, truth=truth)
+            for model, truth in zip(models, truths, strict=True)
             for frame, source in _frames(model, frames)
         ]
         if against is not None:
-            entries += _trained_entries(stack, against, models[0], entries, resolutions[0])
+            entries += _trained_entries(stack, against, models[0], entries)
         if on_start:
             on_start(len(examples))
         seen: Iterable[Seen]
@@ -128,21 +138,20 @@ def evaluate(
                 jobs,
             )
         unreadable = _noted(entries, seen, on_picture)
-    if not any(len(entry.notes) for entry in entries):
+    if not len(entries[0].notes):
         raise OptionError(
             f"None of the {len(examples)} pictures could be evaluated: {_why(unreadable)}",
             hint="Are the paths right, and the pictures whole?",
         )
-    unknown = set.intersection(*(set(resolution.unknown) for resolution in resolutions))
-    times = Counter(example.label for example in examples)
+    times = Counter(example.label for example in examples if example.label not in known)
     return Evaluation(
         data=str(data) if isinstance(data, str | Path) else "",
-        pictures=max(len(entry.notes) for entry in entries),
+        pictures=len(entries[0].notes),
         labels=resolutions[0].scheme,
         unreadable=tuple(unreadable),
-        unknown={label: times[label] for label in sorted(unknown)},
+        unknown=dict(sorted(times.items())),
         absent=resolutions[0].absent,
-        runs=tuple(run_of(entry, examples, mistakes) for entry in entries if len(entry.notes)),
+        runs=tuple(run_of(entry, examples, mistakes) for entry in entries),
         frames=frame_reports(entries, examples),
         against=comparisons(entries, examples),
     )
@@ -173,7 +182,6 @@ def _trained_entries(
     against: str | SourceRequest,
     model: FileModel,
     entries: Sequence[Entry],
-    resolution: Resolution,
 ) -> list[Entry]:
     from edgeworthy.against import Trained
 
@@ -186,7 +194,7 @@ def _trained_entries(
             model=trained,
             frame=entry.frame,
             source=entry.source,
-            truth=resolution.ids,
+            truth=entry.truth,
             trained=True,
         )
         for entry in first
@@ -204,18 +212,18 @@ def _noted(
         if isinstance(found, Unreadable):
             unreadable.append(found)
             continue
-        for entry, one in zip(entries, found, strict=True):
-            if one is not None:
-                entry.notes.add(one)
-                entry.places.append(place)
+        for entry, one in zip(entries, found, strict=bool(found)):
+            entry.notes.add(one)
+            entry.places.append(place)
     return unreadable
 
 
 def _seen(entries: Sequence[Entry], place: int, label: str, picture: Picture, decoding: Decoding) -> Seen:
-    """Show one picture to everybody who knows its label."""
-    wanted = [entry for entry in entries if label in entry.truth]
+    """Show one picture to everybody."""
+    if label not in entries[0].truth:
+        return place, ()
     try:
-        frames = dict.fromkeys(entry.frame for entry in wanted)
+        frames = dict.fromkeys(entry.frame for entry in entries)
         pictures = {
             order: open_picture(picture, order, decoding=decoding, frames=frames)
             for order in dict.fromkeys(frame.channel_order for frame in frames)
@@ -223,13 +231,9 @@ def _seen(entries: Sequence[Entry], place: int, label: str, picture: Picture, de
         framed = {frame: frame_picture(pictures[frame.channel_order], frame) for frame in frames}
     except ImageError as error:
         return place, Unreadable(path=picture.name, message=error.message)
-    notes = (
-        note(entry.model.probabilities(framed[entry.frame]), entry.truth[label])
-        if label in entry.truth
-        else None
-        for entry in entries
+    return place, tuple(
+        note(entry.model.probabilities(framed[entry.frame]), entry.truth[label]) for entry in entries
     )
-    return place, tuple(notes)
 
 
 def _seen_on(
@@ -253,7 +257,7 @@ def _seen_on(
         (next(at for at, model in enumerate(models) if model is entry.model), entry.frame, entry.truth)
         for entry in entries
     ]
-    placed = ((at, Labelled(address_of(example.path), example.label)) for at, example in enumerate(examples))
+    placed = ((at, Labelled(absolute(example.path), example.label)) for at, example in enumerate(examples))
     tasks = iter(lambda: list(islice(placed, _TOGETHER)), [])
     seen: list[Seen] = []
     for some in running.map(observer, (files, seats, decoding), tasks):
@@ -264,7 +268,7 @@ def _seen_on(
     return sorted(seen, key=lambda one: one[0])
 
 
-def _named(found: tuple[Note | None, ...] | Unreadable, path: str) -> tuple[Note | None, ...] | Unreadable:
+def _named(found: Notes, path: str) -> Notes:
     """By the path that was given, in place of the worker's."""
     return replace(found, path=path) if isinstance(found, Unreadable) else found
 
@@ -275,10 +279,10 @@ def observer(
     decoding: Decoding,
 ) -> Callable[[list[tuple[int, Labelled]]], list[Seen]]:
     """In a worker: what shows pictures to the files that were sent."""
-    models = [
-        FileModel(landed(content, name), normalization=normalization, provider=provider)
-        for content, name, normalization, provider in files
-    ]
+    models = []
+    for content, name, normalization, provider in files:
+        with landed(content, name) as file:
+            models.append(FileModel(file, normalization=normalization, provider=provider))
     entries = [
         Entry(name="", model=models[at], frame=frame, source="", truth=truth) for at, frame, truth in seats
     ]

@@ -14,17 +14,17 @@ def plain(value: Any) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
         return {entry.name: plain(getattr(value, entry.name)) for entry in fields(value)}
     if isinstance(value, Mapping):
-        return {_text(str(key)): plain(entry) for key, entry in value.items()}
+        return {shown(str(key)): plain(entry) for key, entry in value.items()}
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, str):
-        return _text(value)
+        return shown(value)
     if isinstance(value, Iterable) and not isinstance(value, bytes):
         return [plain(entry) for entry in value]
     return value
 
 
-def _text(text: str) -> str:
+def shown(text: str) -> str:
     """A file name that is no text shows its bytes, as in CSV: readers of JSON refuse half of a surrogate."""
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")
 

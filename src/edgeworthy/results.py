@@ -322,8 +322,8 @@ class FrameReport:
         best: the mode to choose.
         p_value: McNemar's, for `best` against `platform`: how likely chance alone makes such a difference.
         advice: what to do, one sentence.
-        flips: how many pictures change sides, and the first of them.
-        flipped: their number.
+        flips: pictures that change sides, the first of them.
+        flipped: the number of all.
     """
 
     file: str
@@ -374,10 +374,11 @@ class Evaluation:
 
     Attributes:
         data: where the pictures are.
-        pictures: how many were read and had a label that some file knows.
+        pictures: how many were read and had a label that every file knows.
         labels: how the labels were understood: as names, ids or synsets.
         unreadable: pictures that could not be read.
-        unknown: labels that no class stands for, with their pictures, which count nowhere.
+        unknown: labels that no class of some file stands for, with their pictures, which count nowhere: so
+            all files are measured on the same.
         absent: classes of the first file that have no picture.
         runs: each file in each frame; the trained model last, where it was asked.
         frames: for each file that was tried in several frames.

@@ -9,7 +9,7 @@ import os
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -33,7 +33,6 @@ from edgeworthy.silence import without_telemetry
 Array = npt.NDArray[np.float32]
 
 Provider = Literal["cpu", "cuda", "openvino"]
-PROVIDERS: tuple[Provider, ...] = get_args(Provider)
 
 _CPU = "CPUExecutionProvider"
 _PROVIDERS = {"cpu": _CPU, "cuda": "CUDAExecutionProvider", "openvino": "OpenVINOExecutionProvider"}

@@ -101,7 +101,7 @@ def frame_reports(entries: Sequence[Entry], examples: Sequence[Labelled]) -> tup
     """For each file that was tried in several frames."""
     found = []
     for same in _by_model(entries):
-        if len(same) > 1 and not same[0].trained and len(same[0].notes):
+        if len(same) > 1 and not same[0].trained:
             found.append(_frame_report(same, examples))
     return tuple(found)
 

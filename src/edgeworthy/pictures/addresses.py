@@ -18,6 +18,11 @@ def is_address(text: object) -> bool:
     return isinstance(text, str) and bool(_ADDRESS.match(text))
 
 
+def absolute(path: str) -> str:
+    """Where processes in other folders find a file; an address is the same everywhere."""
+    return path if is_address(path) else os.path.abspath(path)  # noqa: PTH100 - links stay
+
+
 def read_address(address: str) -> bytes:
     """What lies there.
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from edgeworthy.errors import MissingExtraError, TargetError
 from edgeworthy.model import Draft
+from edgeworthy.plain import shown
 from edgeworthy.report.rows import long_rows, time_of
 from edgeworthy.report.runs import (
     ANEW,
@@ -291,9 +292,9 @@ class _Parts:
         position = self._run.pictures
         if position == self._first:
             self._due = time.monotonic() + _SECONDS
-        picture = (position, _text(result.path), *((time_of(result),) if self._timed else ()))
+        picture = (position, shown(result.path), *((time_of(result),) if self._timed else ()))
         for rank, class_id, name, probability, error in long_rows(result):
-            told = None if error is None else _text(error)
+            told = None if error is None else shown(error)
             self._rows.append((*picture, rank, class_id, name, probability, told))
         self._run = advanced(self._run, result)
         if len(self._rows) >= _ROWS:
@@ -353,8 +354,3 @@ class _Parts:
         self.discard()
         settle(self._folder)
         self._first = self._run.pictures
-
-
-def _text(text: str) -> str:
-    """As CSV has it: a file name that is no text shows its bytes."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
