@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from edgeworthy.errors import MissingExtraError
 from edgeworthy.sandbox import Sandbox
 
 
@@ -47,7 +48,8 @@ def call(sandbox, function, *args, **limits):
 @pytest.fixture(autouse=True)
 def importable(monkeypatch):
     """The child does not search the working directory by itself."""
-    monkeypatch.setenv("PYTHONPATH", str(Path.cwd()))
+    places = [str(Path.cwd()), os.environ.get("PYTHONPATH", "")]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, places)))
 
 
 def test_a_result_is_a_value():
@@ -134,3 +136,15 @@ def test_no_child_outlives_a_sandbox_that_is_closed_while_it_starts():
             time.sleep(0.002 * moment)
     time.sleep(0.2)
     assert children() <= before
+
+
+def refuse():
+    raise MissingExtraError("onnx-tool", "benchmark")
+
+
+def test_an_error_of_our_own_comes_back_as_it_was():
+    with Sandbox() as sandbox:
+        outcome = call(sandbox, refuse)
+    assert (outcome.status, type(outcome.error)) == ("raised", MissingExtraError)
+    assert outcome.error.hint == 'Install it with: pip install "edgeworthy[benchmark]"'
+    assert outcome.error.exit_code == 2

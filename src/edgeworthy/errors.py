@@ -130,6 +130,14 @@ class NotConformantError(FallsShortError):
     """The finished file breaks a rule of the contract."""
 
 
+def rebuilt(name: str, message: str, hint: str) -> EdgeworthyError:
+    """An error of this tree that another process has told of, by its class's name."""
+    kind = globals()[name]
+    error: EdgeworthyError = kind.__new__(kind)  # MissingExtraError makes its message of other words
+    EdgeworthyError.__init__(error, message, hint=hint)
+    return error
+
+
 def first_line(error: BaseException) -> str:
     """The first line that says something in a library's message, at most 300 characters of it."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]

@@ -1,10 +1,14 @@
-"""How many cores this process may keep busy."""
+"""How many cores this process may keep busy, and who else wants them."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import platform
 from pathlib import Path
 
+_CPUS = Path("/proc/cpuinfo")
+_TICKS = Path("/proc/stat")
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")  # microseconds of processor time, and in what period
 
 
@@ -19,3 +23,34 @@ def cores() -> int:
         return max(1, min(allowed, round(int(quota) / int(period))))
     except (OSError, ValueError, ZeroDivisionError):  # no quota, or none that is known
         return allowed
+
+
+def processor() -> str:
+    """What the processor calls itself, or its architecture where it does not say."""
+    with contextlib.suppress(OSError):
+        for line in _CPUS.read_text(encoding="utf-8", errors="replace").splitlines():
+            key, _, name = line.partition(":")
+            if key.strip() == "model name" and name.strip():
+                return name.strip()
+    return platform.machine()
+
+
+def load() -> float | None:
+    """Processes that ran or wanted to, averaged over the last minute; None where the system does not say."""
+    try:
+        return os.getloadavg()[0]
+    except (OSError, AttributeError):
+        return None
+
+
+def ticks() -> tuple[int, int] | None:
+    """(processor time that went to other guests of the host, all of it) since the start, in clock ticks.
+
+    Source: proc_stat(5), "steal". None where the system does not say.
+    """
+    try:
+        first = _TICKS.read_text(encoding="ascii").splitlines()[0].split()
+        times = [int(time) for time in first[1:9]]  # guests' time, behind them, is in the user's already
+        return times[7], sum(times)
+    except (OSError, ValueError, IndexError):
+        return None

@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import gc
 from collections.abc import Iterator
+from pathlib import Path
 
 
 def give_back() -> None:
@@ -15,6 +16,18 @@ def give_back() -> None:
     """
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
+def peak_bytes() -> int | None:
+    """The most that this process has held in memory so far; None where the system does not say.
+
+    `VmHWM` of proc_pid_status(5): getrusage(2) would count the process that started this one.
+    """
+    with contextlib.suppress(OSError, ValueError):
+        for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
+            if line.startswith("VmHWM:"):
+                return 1024 * int(line.split()[1])
+    return None
 
 
 @contextlib.contextmanager

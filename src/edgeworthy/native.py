@@ -235,7 +235,7 @@ def _answers(path: str) -> _Answers:
     from edgeworthy.runtime import Session
 
     session = Session(Path(path))
-    feeds = _feeds(session)
+    feeds = feeds_of(session)
     outputs = [session.run(feed) for feed in feeds]
     return _Answers(session.names, feeds, outputs, session.outputs.index(session.scores_port))
 
@@ -257,7 +257,7 @@ def _mean_and_std(session: Session) -> tuple[float, float]:
     return float(np.mean(normalization.mean)), float(np.mean(normalization.std))
 
 
-def _feeds(session: Session) -> list[Feeds]:
+def feeds_of(session: Session) -> list[Feeds]:
     """`PICTURES`, normalised as the file says; ones in what is optional."""
     import numpy as np
 

@@ -63,6 +63,7 @@ class Session:
         threads: for one operator; 0 leaves the choice to ONNX Runtime.
         optimize: whether ONNX Runtime may rewrite the graph before it runs it.
         provider: what computes; operators that it does not know are left to the CPU.
+        profile: where ONNX Runtime shall write how long each operator takes; `end_profile` gives the file.
 
     Raises:
         ModelFileError: where the file is missing, or ONNX Runtime refuses it.
@@ -70,7 +71,13 @@ class Session:
     """
 
     def __init__(
-        self, path: Path, *, threads: int = 1, optimize: bool = True, provider: Provider = "cpu"
+        self,
+        path: Path,
+        *,
+        threads: int = 1,
+        optimize: bool = True,
+        provider: Provider = "cpu",
+        profile: Path | None = None,
     ) -> None:
         without_telemetry(os.environ)
         import onnxruntime as ort
@@ -89,6 +96,9 @@ class Session:
         options.log_severity_level = _QUIET
         if not optimize:
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        if profile:
+            options.enable_profiling = True
+            options.profile_file_prefix = str(profile)
         wanted = _provider(provider)
         try:
             self._session = ort.InferenceSession(
@@ -134,6 +144,10 @@ class Session:
         except Exception as error:
             raise ModelFileError(f"Running {self.path} failed: {first_line(error)}") from error
         return result
+
+    def end_profile(self) -> Path:
+        """The file of the profile, written whole."""
+        return Path(self._session.end_profiling())
 
     @property
     def picture(self) -> Port | None:
@@ -186,6 +200,11 @@ def _provider(provider: Provider) -> str:
     return name
 
 
+def worth_their_own(provider: Provider, size_bytes: int, jobs: int) -> bool:
+    """Whether so many threads do better with a session each, which holds the weights as many times."""
+    return provider == "cpu" and jobs > 1 and size_bytes * jobs <= _OWN_BYTES
+
+
 class SideBySide:
     """One file for many threads: they share a session, until one has done enough to be worth its own.
 
@@ -202,7 +221,7 @@ class SideBySide:
     def __init__(self, shared: Session, *, jobs: int, threads: int) -> None:
         self.shared, self._threads = shared, threads
         self._file = shared.path.stat()
-        self._apart = shared.provider == "cpu" and jobs > 1 and self._file.st_size * jobs <= _OWN_BYTES
+        self._apart = worth_their_own(shared.provider, self._file.st_size, jobs)
         self._mine = threading.local()
 
     def scores(self, batch: Array) -> Array:

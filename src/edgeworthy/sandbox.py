@@ -17,12 +17,13 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Literal, Self
 
+from edgeworthy.errors import EdgeworthyError, rebuilt
 from edgeworthy.memory import give_back
 from edgeworthy.silence import without_telemetry
 
@@ -30,14 +31,24 @@ Status = Literal["done", "raised", "crashed", "timeout"]
 
 DEFAULT_TIMEOUT_S = 300.0
 
+_NEEDLESS = ("torch", "sympy")  # onnxsim imports them when it can: two seconds for nothing
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What became of a call: its `value` when done, or else the `message` of what happened."""
+    """What became of a call.
+
+    Attributes:
+        status: whether the function returned, raised, or took the process with it.
+        value: when done.
+        message: of what happened, when not.
+        error: where the function raised one of edgeworthy's own.
+    """
 
     status: Status
     value: Any = None
     message: str = ""
+    error: EdgeworthyError | None = None
 
     @property
     def done(self) -> bool:
@@ -51,11 +62,13 @@ class Sandbox:
     Args:
         memory_bytes: of private memory for the child, where the system can limit it.
         preload: a module for the child to import while the parent is busy.
+        torch: whether the functions may import it.
     """
 
-    def __init__(self, *, memory_bytes: int | None = None, preload: str = "") -> None:
+    def __init__(self, *, memory_bytes: int | None = None, preload: str = "", torch: bool = False) -> None:
         self._memory_bytes = memory_bytes
         self._preload = preload
+        self._needless = [] if torch else list(_NEEDLESS)
         self._child: subprocess.Popen[bytes] | None = None
         self._replies: queue.Queue[bytes] = queue.Queue()
         self._errors: Any = None
@@ -93,10 +106,10 @@ class Sandbox:
             return Outcome(status="timeout", message=f"no answer within {timeout_s:.3g} s")
         if not line:
             return self._bury(child)
-        status, content = json.loads(line)
+        status, content, error = json.loads(line)
         if status == "done":
             return Outcome(status="done", value=content)
-        return Outcome(status="raised", message=content)
+        return Outcome(status="raised", message=content, error=rebuilt(*error) if error else None)
 
     def submit(
         self, function: str, *args: Any, timeout_s: float | Callable[[], float] = DEFAULT_TIMEOUT_S
@@ -138,7 +151,7 @@ class Sandbox:
                 return
             self._errors = tempfile.TemporaryFile()
             self._replies = queue.Queue()
-            arguments = [str(self._memory_bytes or 0), self._preload]
+            arguments = [str(self._memory_bytes or 0), self._preload, *self._needless]
             places = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), self._scratch.name)
             environment = os.environ | places | {"PYTHONSAFEPATH": "1"}
             without_telemetry(environment)
@@ -191,19 +204,22 @@ def _answer(line: bytes) -> list[Any]:
     name, args = json.loads(line)
     module, _, function = name.partition(":")
     try:
-        return ["done", getattr(importlib.import_module(module), function)(*args)]
+        return ["done", getattr(importlib.import_module(module), function)(*args), None]
     except MemoryError:
-        return ["raised", "it needs more memory than allowed"]
+        return ["raised", "it needs more memory than allowed", None]
     except Exception as error:
-        return ["raised", f"{type(error).__name__}: {error}"[:2000]]
+        parts = None
+        if isinstance(error, EdgeworthyError):
+            parts = [type(error).__name__, error.message, error.hint]
+        return ["raised", f"{type(error).__name__}: {error}"[:2000], parts]
 
 
-def serve(memory_bytes: int, preload: str) -> None:
+def serve(memory_bytes: int, preload: str, needless: Sequence[str] = ()) -> None:
     """The child: answer requests until the parent closes the pipe."""
     replies = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)  # what native code prints must not look like an answer
-    for needless in ("torch", "sympy"):  # onnxsim imports them when it can: two seconds for nothing
-        sys.modules[needless] = None  # type: ignore[assignment]
+    for name in needless:
+        sys.modules[name] = None  # type: ignore[assignment]
     if memory_bytes:
         _limit_memory(memory_bytes)
     if preload:
@@ -215,4 +231,4 @@ def serve(memory_bytes: int, preload: str) -> None:
 
 
 if __name__ == "__main__":
-    serve(int(sys.argv[1]), sys.argv[2])
+    serve(int(sys.argv[1]), sys.argv[2], sys.argv[3:])

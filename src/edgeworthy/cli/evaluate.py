@@ -19,11 +19,14 @@ from edgeworthy.cli.shared import (
     normalization_of,
     normalization_options,
     output_console,
+    page_of,
+    page_options,
     print_json,
     provider_option,
     refuse_engine_options,
     status_console,
-    unwinding_on_sigterm,
+    trained_of,
+    trained_options,
 )
 from edgeworthy.errors import OptionError
 from edgeworthy.frames import MODES
@@ -56,22 +59,14 @@ EXAMPLES = examples(
 @click.option("--path-column", metavar="NAME", help="The table's column of paths, if not told by its name.")
 @click.option("--label-column", metavar="NAME", help="The table's column of labels, if not told by its name.")
 @normalization_options
-@click.option("--against", metavar="SOURCE", help="Run this trained model, too, and show where it disagrees.")
-@click.option("--checkpoint", type=click.Path(path_type=Path), help="Its weights: .pth, .pt or .safetensors.")
-@click.option("--arch", help="Where SOURCE is a file of weights: the source of its architecture.")
-@click.option(
-    "--trust-pickle", is_flag=True, help="Let a file run code when it is loaded. Only for your own."
-)
+@trained_options("--against", "Run this trained model, too, and show where it disagrees.")
 @click.option(
     "--min-top1",
     type=float,
     metavar="SHARE",
     help="Exit with 1 where a file's top-1 is lower in any frame; 0..1.",
 )
-@click.option(
-    "-o", "--output", metavar="FILE", type=click.Path(path_type=Path), help="Write a report to FILE.html."
-)
-@click.option("--force", is_flag=True, help="Overwrite what -o finds.")
+@page_options
 @click.option("--jobs", default=0, type=click.IntRange(min=0), help="Pictures at a time; 0 takes all cores.")
 @provider_option
 @engine_options
@@ -90,27 +85,20 @@ def command(files: tuple[Path, ...], data: str, as_json: bool, **options: Any) -
     label that no class stands for.
     """
     from edgeworthy.evaluation import evaluate
-    from edgeworthy.model import draft
 
     refuse_engine_options(options)
     least = options["min_top1"]
     if least is not None and not 0 <= least <= 1:
         hint = f"Did you mean {least / 100:g}?" if 1 < least <= 100 else ""
         raise OptionError(f"--min-top1 {least:g} is no share in 0..1.", hint=hint)
-    output: Path | None = options["output"]
-    if output and output.suffix.lower() not in {".html", ".htm"}:
-        raise OptionError(f"{output} is no page's name.", hint="Name it report.html; for machines: --json.")
-    with contextlib.ExitStack() as stack:
-        if output:
-            stack.enter_context(unwinding_on_sigterm())
-            page = stack.enter_context(draft(output, force=options["force"]))
+    with page_of(options) as write_page:
         with _progress() as (on_start, on_picture):
             evaluation = evaluate(
                 files,
                 data,
                 frames=options["frames"],
                 normalization=normalization_of(options),
-                against=_source(options),
+                against=trained_of(options, "--against"),
                 path_column=options["path_column"],
                 label_column=options["label_column"],
                 jobs=options["jobs"],
@@ -122,14 +110,13 @@ def command(files: tuple[Path, ...], data: str, as_json: bool, **options: Any) -
                 on_start=on_start,
                 on_picture=on_picture,
             )
-        if output:
+        if write_page:
             from edgeworthy.report.page import evaluation_page
 
-            page.write(evaluation_page(evaluation, column=options["path_column"]).encode())
-            page.commit()
+            write_page(evaluation_page(evaluation, column=options["path_column"]))
     _show(evaluation, as_json=as_json)
-    if output:
-        status_console().print(f"{output}: written", soft_wrap=True)
+    if options["output"]:
+        status_console().print(f"{options['output']}: written", soft_wrap=True)
     return _verdict(evaluation, least)
 
 
@@ -162,21 +149,6 @@ def _verdict(evaluation: Evaluation, least: float | None) -> int:
             soft_wrap=True,
         )
     return 1 if missed or unmeasured or evaluation.unreadable else 0
-
-
-def _source(options: dict[str, Any]) -> Any:
-    if options["against"] is None:
-        if options["checkpoint"] or options["arch"] or options["trust_pickle"]:
-            raise OptionError("--checkpoint, --arch and --trust-pickle go with --against.", hint="Name it.")
-        return None
-    from edgeworthy.sources.base import SourceRequest
-
-    return SourceRequest(
-        spec=options["against"],
-        checkpoint=options["checkpoint"],
-        arch=options["arch"],
-        trust_pickle=options["trust_pickle"],
-    )
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ import math
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from edgeworthy.contract import Normalization
     from edgeworthy.decoding import Decoding
+    from edgeworthy.sources.base import SourceRequest
 
     _Numbers = click.ParamType[tuple[float, ...]]
 else:
@@ -51,28 +53,28 @@ class Numbers(_Numbers):
 
 
 class TextsCommand(click.Command):
-    """A command with one option that takes all texts up to the next option: `--prompts "a cat" "a dog"`.
+    """A command with options that take all texts up to the next option: `--prompts "a cat" "a dog"`.
 
     Args:
-        texts: the option's name; it is declared as `multiple`.
+        texts: the option's name, or the names of several; they are declared as `multiple`.
         *args: as for `click.Command`.
         **kwargs: as for `click.Command`.
     """
 
-    def __init__(self, *args: Any, texts: str, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, texts: str | tuple[str, ...], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._texts = texts
+        self._texts = (texts,) if isinstance(texts, str) else texts
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Name the option again before each of its texts."""
         spread: list[str] = []
-        taking = first = False
+        taking, first = "", False
         for arg in args:
             if taking and not arg.startswith("-"):
-                spread += [arg] if first else [self._texts, arg]
+                spread += [arg] if first else [taking, arg]
                 first = False
                 continue
-            taking = first = arg == self._texts
+            taking, first = (arg, True) if arg in self._texts else ("", False)
             spread.append(arg)
         return super().parse_args(ctx, spread)
 
@@ -104,13 +106,101 @@ def normalization_of(options: dict[str, Any]) -> Normalization | None:
     return Normalization.guess_scale(mean, std, int(scale) if scale else None)
 
 
+PROVIDERS = click.Choice(["cpu", "cuda", "openvino"])
+
 provider_option = click.option(
     "--provider",
     default="cpu",
     show_default=True,
-    type=click.Choice(["cpu", "cuda", "openvino"]),
+    type=PROVIDERS,
     help="What computes; another than the CPU needs its own package of ONNX Runtime.",
 )
+
+
+def trained_options(name: str, text: str) -> Callable[[F], F]:
+    """`--against SOURCE`, or another name with its help, and what goes with it."""
+
+    def decorate(function: F) -> F:
+        for option in (
+            click.option(
+                "--trust-pickle",
+                is_flag=True,
+                help="Let a file run code when it is loaded. Only for your own.",
+            ),
+            click.option("--arch", help="Where SOURCE is a file of weights: the source of its architecture."),
+            click.option(
+                "--checkpoint",
+                type=click.Path(path_type=Path),
+                help="Its weights: .pth, .pt or .safetensors.",
+            ),
+            click.option(name, metavar="SOURCE", help=text),
+        ):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+def trained_of(options: dict[str, Any], name: str) -> SourceRequest | None:
+    """What those say; None without a source.
+
+    Raises:
+        OptionError: where there is something for a source, and none.
+    """
+    spec = options[name.lstrip("-")]
+    if spec is None:
+        if options["checkpoint"] or options["arch"] or options["trust_pickle"]:
+            raise OptionError(f"--checkpoint, --arch and --trust-pickle go with {name}.", hint="Name it.")
+        return None
+    from edgeworthy.sources.base import SourceRequest
+
+    return SourceRequest(
+        spec=spec,
+        checkpoint=options["checkpoint"],
+        arch=options["arch"],
+        trust_pickle=options["trust_pickle"],
+    )
+
+
+def page_options(function: F) -> F:
+    """`-o FILE.html` and `--force`."""
+    for option in (
+        click.option("--force", is_flag=True, help="Overwrite what -o finds."),
+        click.option(
+            "-o",
+            "--output",
+            metavar="FILE",
+            type=click.Path(path_type=Path),
+            help="Write a report to FILE.html.",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+@contextlib.contextmanager
+def page_of(options: dict[str, Any]) -> Iterator[Callable[[str], None] | None]:
+    """What writes the page's text, once it is there, to a file that was tried at once; None without `-o`.
+
+    Raises:
+        OptionError: where the name is no page's.
+        TargetError: where the file cannot be written.
+    """
+    output: Path | None = options["output"]
+    if output is None:
+        yield None
+        return
+    if output.suffix.lower() not in {".html", ".htm"}:
+        raise OptionError(f"{output} is no page's name.", hint="Name it report.html; for machines: --json.")
+    from edgeworthy.model import draft
+
+    with unwinding_on_sigterm(), draft(output, force=options["force"]) as page:
+
+        def write(text: str) -> None:
+            page.write(text.encode())
+            page.commit()
+
+        yield write
 
 
 def engine_options(function: F) -> F:

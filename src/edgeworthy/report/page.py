@@ -6,15 +6,14 @@ import base64
 import io
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
-from edgeworthy._version import __version__
-from edgeworthy.errors import EdgeworthyError, MissingExtraError
+from edgeworthy.errors import EdgeworthyError
 from edgeworthy.images import open_picture
 from edgeworthy.pictures.parquet import pictures_of
 from edgeworthy.report.evaluation import HEADINGS, figures_of, headline, remarks, short_name, worst_classes
 from edgeworthy.report.tables import printable
+from edgeworthy.report.templates import template
 from edgeworthy.results import Confusion, Evaluation, Run
 
 _TILE_PX = 168
@@ -42,25 +41,8 @@ def evaluation_page(evaluation: Evaluation, *, column: str | None = None) -> str
     Raises:
         MissingExtraError: without Jinja2.
     """
-    try:
-        import jinja2
-    except ImportError as error:
-        raise MissingExtraError("Jinja2", "evaluate") from error
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("edgeworthy.report", "pages"),
-        autoescape=True,  # class names and paths are anybody's
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "percent": lambda share: f"{100 * share:.1f} %",
-        "base": lambda path: printable(Path(path).name),
-        "printable": printable,
-    }
     thumbnails = _Thumbnails(column)
-    return environment.get_template("evaluation.html").render(
-        version=__version__,
+    return template("evaluation.html", extra="evaluate").render(
         evaluation=evaluation,
         headline=headline(evaluation),
         headings=HEADINGS,
