@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from edgeworthy._version import __version__
 
 if TYPE_CHECKING:
+    from edgeworthy.benchmarking import benchmark
     from edgeworthy.contract import Contract, Normalization
     from edgeworthy.errors import EdgeworthyError
     from edgeworthy.evaluation import evaluate
@@ -35,6 +36,7 @@ __all__ = [
     "Normalization",
     "Picture",
     "__version__",
+    "benchmark",
     "check",
     "evaluate",
     "export",
@@ -51,6 +53,7 @@ _HOMES = {
     "Frame": "frames",
     "Normalization": "contract",
     "Picture": "pictures",
+    "benchmark": "benchmarking",
     "check": "linter",
     "evaluate": "evaluation",
     "export": "exporter",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,16 @@ from edgeworthy.contract import (
 )
 from edgeworthy.errors import ClassNamesError, OptionError
 from edgeworthy.evidence import PREFIX, Recorded, own_entries
-from edgeworthy.model import digest, dtype_name, metadata_of, opset_of, parse, read_bytes, tensor_shape
+from edgeworthy.model import (
+    digest,
+    dtype_name,
+    metadata_of,
+    opset_of,
+    parameters_of,
+    parse,
+    read_bytes,
+    tensor_shape,
+)
 from edgeworthy.results import Inspection
 
 if TYPE_CHECKING:
@@ -54,7 +62,7 @@ def inspect(path: str | Path) -> Inspection:
         height_px=height,
         width_px=width,
         normalization=_normalization(graph.doc_string),
-        parameters=sum(math.prod(tensor.dims) for tensor in graph.initializer),
+        parameters=parameters_of(model),
         nodes=len(graph.node),
         operators=dict(sorted(Counter(node.op_type for node in graph.node).items())),
         frame=Recorded.from_metadata(metadata).frame,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
 import os
 import secrets
 import stat
@@ -86,6 +87,11 @@ def opset_of(model: ModelProto) -> int | None:
     """Version of the default operator domain, or None where the file names none."""
     versions = [entry.version for entry in model.opset_import if entry.domain in {"", "ai.onnx"}]
     return max(versions) if versions else None
+
+
+def parameters_of(model: ModelProto) -> int:
+    """How many values the initialisers hold."""
+    return sum(math.prod(tensor.dims) for tensor in model.graph.initializer)
 
 
 def metadata_of(model: ModelProto) -> dict[str, str]:

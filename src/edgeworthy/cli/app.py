@@ -27,6 +27,7 @@ COMMANDS = {
     "rule": "Explain what a rule requires, and why.",
     "predict": "Classify pictures with an ONNX file.",
     "evaluate": "Measure ONNX files on labelled pictures, as the platform will see them.",
+    "benchmark": "Measure how fast ONNX files are on this machine, and what they cost.",
     "completion": "Print the script that completes commands in a shell.",
 }
 
