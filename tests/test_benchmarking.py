@@ -119,6 +119,7 @@ def test_one_that_fails_has_no_further_turn_and_says_why():
         ([20.0, 20.0, 20.0], [10.0, 10.0, 10.0], True),
         ([9.9, 10.1, 10.0], [10.0, 10.0, 10.0], False),  # both ways round
         ([10.1, 10.2, 14.0], [10.0, 10.0, 10.0], False),  # one way round, and the noise is greater
+        ([13.3, 14.8, 27.3], [10.0, 10.0, 10.0], True),
         ([10.0, 20.0, 40.0], [20.0, 40.0, 80.0], True),  # disturbed together, which leaves the ratio
         ([10.0, 10.0, 10.0], [10.0, 10.0, 10.0], False),
     ],
@@ -127,6 +128,7 @@ def test_a_difference_has_to_be_greater_than_the_noise(values, first, distinct):
     found = ratio(values, first)
     assert found.low <= found.value <= found.high
     assert found.distinct is distinct
+    assert ratio(first, values).distinct is distinct
 
 
 def test_noise_is_half_the_range():
@@ -424,6 +426,14 @@ def test_the_command_line(run, tmp_path, found, monkeypatch):
     assert json.loads(out)["timings"][0]["latency"]["rounds_ms"]
     assert (asked[-1]["vs"].spec, asked[-1]["vs"].checkpoint) == ("timm:x", Path("c.pth"))
     assert asked[-1]["threads"] == (1,)
+
+
+def test_without_what_makes_pages_no_work_is_done(run, file, monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    monkeypatch.setattr("edgeworthy.benchmarking.benchmark", None)
+    code, _, err = run("benchmark", file, "-o", tmp_path / "r.html")
+    assert (code, 'pip install "edgeworthy[benchmark]"' in err) == (2, True)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_file_that_could_not_be_measured_makes_the_exit_code_1(run, monkeypatch):

@@ -18,7 +18,7 @@ SOURCE = Path(edgeworthy.__file__).parent
 ROOT = SOURCE.parents[1]
 EXTRAS = (
     *("torch", "torchvision", "timm", "transformers", "safetensors", "onnxsim"),
-    *("sklearn", "scipy", "jinja2", "pyarrow", "av", "ray", "fsspec"),
+    *("sklearn", "scipy", "jinja2", "pyarrow", "av", "ray", "fsspec", "onnx_tool"),
 )
 ALL = [
     info.name for info in pkgutil.walk_packages([str(SOURCE)], "edgeworthy.") if "__main__" not in info.name

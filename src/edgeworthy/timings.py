@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -70,11 +71,12 @@ def noise(values: Sequence[float]) -> float:
 def ratio(values: Sequence[float], first: Sequence[float]) -> Ratio:
     """Of each round's figure to that of the first candidate in the same round.
 
-    A difference counts where all rounds have it the same way round, and it is larger than half their range.
+    A difference counts where all rounds have it the same way round, and it is larger than half their range:
+    both on a scale of logarithms, so that the verdict is the same whichever of two candidates comes first.
     """
     each = [value / one for value, one in zip(values, first, strict=True)]
     middle, low, high = statistics.median(each), min(each), max(each)
-    distinct = not low <= 1 <= high and abs(middle - 1) > (high - low) / 2
+    distinct = not low <= 1 <= high and abs(math.log(middle)) > math.log(high / low) / 2
     return Ratio(value=middle, low=low, high=high, distinct=distinct)
 
 

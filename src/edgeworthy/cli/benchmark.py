@@ -38,20 +38,18 @@ EXAMPLES = examples(
     "--threads",
     multiple=True,
     default=(1,),
-    show_default="1",
     metavar="N...",
     type=click.IntRange(min=1),
-    help="For one picture: a number, or several.",
+    help="For one picture: a number, or several; 1 if left out.",
 )
 @click.option(
     "--provider",
     "providers",
     multiple=True,
     default=("cpu",),
-    show_default="cpu",
     metavar="NAME...",
     type=PROVIDERS,
-    help="What computes: cpu, cuda, openvino, or several; others than the CPU need a package of their own.",
+    help="What computes: cpu, cuda, openvino, or several; the CPU if left out, others need their package.",
 )
 @click.option(
     "--rounds",
@@ -85,7 +83,7 @@ def command(files: tuple[Path, ...], as_json: bool, **options: Any) -> int:
     """
     from edgeworthy.benchmarking import benchmark
 
-    with page_of(options) as write_page:
+    with page_of(options, extra="benchmark") as write_page:
         with _progress() as on_step:
             found = benchmark(
                 files,
@@ -129,5 +127,5 @@ def _progress() -> Iterator[Callable[[int, int, str], None] | None]:
         return
     from rich.text import Text
 
-    with console.status("") as status:
+    with console.status("loading") as status:
         yield lambda turn, _, label: status.update(Text(f"round {turn + 1}: {label}"))

@@ -91,7 +91,7 @@ def command(files: tuple[Path, ...], data: str, as_json: bool, **options: Any) -
     if least is not None and not 0 <= least <= 1:
         hint = f"Did you mean {least / 100:g}?" if 1 < least <= 100 else ""
         raise OptionError(f"--min-top1 {least:g} is no share in 0..1.", hint=hint)
-    with page_of(options) as write_page:
+    with page_of(options, extra="evaluate") as write_page:
         with _progress() as (on_start, on_picture):
             evaluation = evaluate(
                 files,

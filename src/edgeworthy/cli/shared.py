@@ -179,10 +179,11 @@ def page_options(function: F) -> F:
 
 
 @contextlib.contextmanager
-def page_of(options: dict[str, Any]) -> Iterator[Callable[[str], None] | None]:
+def page_of(options: dict[str, Any], *, extra: str) -> Iterator[Callable[[str], None] | None]:
     """What writes the page's text, once it is there, to a file that was tried at once; None without `-o`.
 
     Raises:
+        MissingExtraError: without what makes pages, which is in this extra.
         OptionError: where the name is no page's.
         TargetError: where the file cannot be written.
     """
@@ -193,7 +194,9 @@ def page_of(options: dict[str, Any]) -> Iterator[Callable[[str], None] | None]:
     if output.suffix.lower() not in {".html", ".htm"}:
         raise OptionError(f"{output} is no page's name.", hint="Name it report.html; for machines: --json.")
     from edgeworthy.model import draft
+    from edgeworthy.report.templates import jinja
 
+    jinja(extra)  # before work is done
     with unwinding_on_sigterm(), draft(output, force=options["force"]) as page:
 
         def write(text: str) -> None:

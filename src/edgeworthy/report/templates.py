@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 from edgeworthy._version import __version__
 from edgeworthy.errors import MissingExtraError
@@ -11,6 +12,19 @@ from edgeworthy.report.tables import printable
 
 if TYPE_CHECKING:
     from jinja2 import Template
+
+
+def jinja(extra: str) -> ModuleType:
+    """Jinja2, which an extra of edgeworthy brings.
+
+    Raises:
+        MissingExtraError: without it.
+    """
+    try:
+        import jinja2
+    except ImportError as error:
+        raise MissingExtraError("Jinja2", extra) from error
+    return jinja2
 
 
 def template(name: str, *, extra: str) -> Template:
@@ -23,10 +37,7 @@ def template(name: str, *, extra: str) -> Template:
     Raises:
         MissingExtraError: without Jinja2.
     """
-    try:
-        import jinja2
-    except ImportError as error:
-        raise MissingExtraError("Jinja2", extra) from error
+    jinja2: Any = jinja(extra)
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("edgeworthy.report", "pages"),
         autoescape=True,  # class names and paths are anybody's
@@ -40,4 +51,5 @@ def template(name: str, *, extra: str) -> Template:
         "printable": printable,
     }
     environment.globals |= {"version": __version__}
-    return environment.get_template(name)
+    page: Template = environment.get_template(name)
+    return page
