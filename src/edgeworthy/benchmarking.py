@@ -35,6 +35,7 @@ DEFAULT_ROUNDS, LEAST_ROUNDS = 5, 3
 DEFAULT_SECONDS = 2.0
 
 _PATIENCE_S = 300.0  # beside the time that is asked for
+_COUNT_S = 60.0  # for multiply-adds, which a hostile graph may make endless
 
 Clock = Callable[[], Block | str]  # measures a candidate once, or says why it cannot
 
@@ -159,7 +160,7 @@ def _value(outcome: Outcome, file: str) -> Any:
 def _cost(file: str) -> FileCost:
     with Sandbox(memory_bytes=memory_for([Path(file)])) as sandbox:
         number = _value(sandbox.call(_of(stopwatch.parameters), file), file)
-        counted = sandbox.call(_of(stopwatch.multiply_adds), file, timeout_s=_PATIENCE_S)
+        counted = sandbox.call(_of(stopwatch.multiply_adds), file, timeout_s=_COUNT_S)
     return FileCost(
         file=file,
         size_bytes=size_of(Path(file)),

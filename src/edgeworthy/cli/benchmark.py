@@ -127,5 +127,7 @@ def _progress() -> Iterator[Callable[[int, int, str], None] | None]:
         return
     from rich.text import Text
 
+    from edgeworthy.report.tables import printable
+
     with console.status("loading") as status:
-        yield lambda turn, _, label: status.update(Text(f"round {turn + 1}: {label}"))
+        yield lambda turn, _, label: status.update(Text(f"round {turn + 1}: {printable(label)}"))

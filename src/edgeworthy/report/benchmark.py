@@ -145,7 +145,7 @@ def _table(what: str, headings: Sequence[str]) -> Table:
 def _profile(benchmark: Benchmark, profile: Profile) -> Text:
     from rich.text import Text
 
-    text = Text(f"Time per operator: {profile_title(benchmark, profile)}", "bold")
+    text = Text.assemble((f"Time per operator: {profile_title(benchmark, profile)}", "bold"))
     largest = max((one.share for one in profile.operators), default=1.0) or 1.0
     for one in profile.operators[:_SHOWN]:
         bar = "█" * round(_BAR * one.share / largest) or "▏"
