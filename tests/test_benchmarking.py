@@ -358,6 +358,14 @@ def test_a_trained_model_that_cannot_be_had(file, source, name, message):
         benchmark(file, **QUICK, vs=f"{source}:{name}")
 
 
+def test_without_torch_the_trained_model_cannot_be_had(file, source, tmp_path, monkeypatch):
+    (tmp_path / "torch.py").write_text("raise ImportError\n")
+    places = [str(tmp_path), os.environ.get("PYTHONPATH", "")]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, places)))
+    with pytest.raises(MissingExtraError, match=r'pip install "edgeworthy\[export\]"'):
+        benchmark(file, **QUICK, vs=f"{source}:Colours")
+
+
 class _Page(html.parser.HTMLParser):
     def __init__(self):
         super().__init__()

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgeworthy.errors import SourceError, first_line
+from edgeworthy.errors import MissingExtraError, SourceError, first_line
 from edgeworthy.memory import peak_bytes
 from edgeworthy.stopwatch import cold_start, timed
 
@@ -43,8 +43,12 @@ def load(
 
     Raises:
         SourceError: where the model cannot be had, or takes no such picture.
+        MissingExtraError: without torch.
     """
-    import torch
+    try:
+        import torch
+    except ImportError as error:
+        raise MissingExtraError("torch", "export") from error
 
     from edgeworthy.exporting.settings import prepared
     from edgeworthy.sources.base import SourceRequest
