@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from edgeworthy._version import __version__
 
 if TYPE_CHECKING:
+    from edgeworthy.comparison import compare
     from edgeworthy.contract import Contract, Normalization
     from edgeworthy.errors import EdgeworthyError
     from edgeworthy.evaluation import evaluate
@@ -36,6 +37,7 @@ __all__ = [
     "Picture",
     "__version__",
     "check",
+    "compare",
     "evaluate",
     "export",
     "inspect",
@@ -52,6 +54,7 @@ _HOMES = {
     "Normalization": "contract",
     "Picture": "pictures",
     "check": "linter",
+    "compare": "comparison",
     "evaluate": "evaluation",
     "export": "exporter",
     "inspect": "inspector",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +17,15 @@ from edgeworthy.cli.shared import (
     json_option,
     normalization_of,
     normalization_options,
-    output_console,
+    page_option,
+    picture_progress,
+    print_blocks,
     print_json,
     provider_option,
     refuse_engine_options,
+    refuse_page,
+    source_of,
+    source_options,
     status_console,
     unwinding_on_sigterm,
 )
@@ -57,20 +61,14 @@ EXAMPLES = examples(
 @click.option("--label-column", metavar="NAME", help="The table's column of labels, if not told by its name.")
 @normalization_options
 @click.option("--against", metavar="SOURCE", help="Run this trained model, too, and show where it disagrees.")
-@click.option("--checkpoint", type=click.Path(path_type=Path), help="Its weights: .pth, .pt or .safetensors.")
-@click.option("--arch", help="Where SOURCE is a file of weights: the source of its architecture.")
-@click.option(
-    "--trust-pickle", is_flag=True, help="Let a file run code when it is loaded. Only for your own."
-)
+@source_options
 @click.option(
     "--min-top1",
     type=float,
     metavar="SHARE",
     help="Exit with 1 where a file's top-1 is lower in any frame; 0..1.",
 )
-@click.option(
-    "-o", "--output", metavar="FILE", type=click.Path(path_type=Path), help="Write a report to FILE.html."
-)
+@page_option
 @click.option("--force", is_flag=True, help="Overwrite what -o finds.")
 @click.option("--jobs", default=0, type=click.IntRange(min=0), help="Pictures at a time; 0 takes all cores.")
 @provider_option
@@ -98,13 +96,12 @@ def command(files: tuple[Path, ...], data: str, as_json: bool, **options: Any) -
         hint = f"Did you mean {least / 100:g}?" if 1 < least <= 100 else ""
         raise OptionError(f"--min-top1 {least:g} is no share in 0..1.", hint=hint)
     output: Path | None = options["output"]
-    if output and output.suffix.lower() not in {".html", ".htm"}:
-        raise OptionError(f"{output} is no page's name.", hint="Name it report.html; for machines: --json.")
+    refuse_page(output)
     with contextlib.ExitStack() as stack:
         if output:
             stack.enter_context(unwinding_on_sigterm())
             page = stack.enter_context(draft(output, force=options["force"]))
-        with _progress() as (on_start, on_picture):
+        with picture_progress() as (on_start, on_picture):
             evaluation = evaluate(
                 files,
                 data,
@@ -134,16 +131,12 @@ def command(files: tuple[Path, ...], data: str, as_json: bool, **options: Any) -
 
 
 def _show(evaluation: Evaluation, *, as_json: bool) -> None:
-    from rich.text import Text
-
     from edgeworthy.report.evaluation import render_evaluation
 
     if as_json:
         print_json(evaluation)
-        return
-    console = output_console()
-    for block in render_evaluation(evaluation):
-        console.print(block, soft_wrap=isinstance(block, Text))
+    else:
+        print_blocks(render_evaluation(evaluation))
 
 
 def _verdict(evaluation: Evaluation, least: float | None) -> int:
@@ -169,24 +162,4 @@ def _source(options: dict[str, Any]) -> Any:
         if options["checkpoint"] or options["arch"] or options["trust_pickle"]:
             raise OptionError("--checkpoint, --arch and --trust-pickle go with --against.", hint="Name it.")
         return None
-    from edgeworthy.sources.base import SourceRequest
-
-    return SourceRequest(
-        spec=options["against"],
-        checkpoint=options["checkpoint"],
-        arch=options["arch"],
-        trust_pickle=options["trust_pickle"],
-    )
-
-
-@contextlib.contextmanager
-def _progress() -> Iterator[tuple[Callable[[int], None] | None, Callable[[], None] | None]]:
-    """What is called with the number of pictures, and after each; a bar where stderr is a terminal."""
-    if not status_console().is_terminal:
-        yield None, None
-        return
-    from edgeworthy.cli.progress import pictures_bar
-
-    with pictures_bar() as bar:
-        task = bar.add_task("", total=None)
-        yield (lambda total: bar.update(task, total=total)), (lambda: bar.advance(task))
+    return source_of(options["against"], options)

@@ -7,7 +7,8 @@ import json
 import math
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -16,10 +17,11 @@ from edgeworthy.errors import OptionError
 from edgeworthy.plain import json_line, plain
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
 
     from edgeworthy.contract import Normalization
     from edgeworthy.decoding import Decoding
+    from edgeworthy.sources.base import SourceRequest
 
     _Numbers = click.ParamType[tuple[float, ...]]
 else:
@@ -146,6 +148,63 @@ def refuse_engine_options(options: dict[str, Any]) -> None:
         raise OptionError("--address and --workers are for a Ray cluster.", hint="Add --engine ray.")
 
 
+def source_options(function: F) -> F:
+    """`--checkpoint`, `--arch` and `--trust-pickle`."""
+    for option in (
+        click.option(
+            "--trust-pickle", is_flag=True, help="Let a file run code when it is loaded. Only for your own."
+        ),
+        click.option("--arch", help="For a file of weights: the source whose architecture they belong to."),
+        click.option(
+            "--checkpoint",
+            type=click.Path(path_type=Path),
+            help="The trained model's weights: .pth, .pt or .safetensors.",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+def source_of(spec: str, options: dict[str, Any]) -> SourceRequest:
+    """A trained model, with what those three say of it."""
+    from edgeworthy.sources.base import SourceRequest
+
+    return SourceRequest(
+        spec=spec,
+        checkpoint=options["checkpoint"],
+        arch=options["arch"],
+        trust_pickle=options["trust_pickle"],
+    )
+
+
+page_option = click.option(
+    "-o", "--output", metavar="FILE", type=click.Path(path_type=Path), help="Write a report to FILE.html."
+)
+
+
+def refuse_page(output: Path | None) -> None:
+    """Stop where a page would have another suffix.
+
+    Raises:
+        OptionError: then.
+    """
+    if output and output.suffix.lower() not in {".html", ".htm"}:
+        raise OptionError(f"{output} is no page's name.", hint="Name it report.html; for machines: --json.")
+
+
+@contextlib.contextmanager
+def picture_progress() -> Iterator[tuple[Callable[[int | None], None] | None, Callable[[], None] | None]]:
+    """What is called with the number of pictures, and after each; a bar where stderr is a terminal."""
+    if not status_console().is_terminal:
+        yield None, None
+        return
+    from edgeworthy.cli.progress import pictures_bar
+
+    with pictures_bar() as bar:
+        task = bar.add_task("", total=None)
+        yield (lambda total: bar.update(task, total=total)), (lambda: bar.advance(task))
+
+
 def decoding_options(function: F) -> F:
     """`--truncated` and `--fast-decode`."""
     for option in (
@@ -203,6 +262,15 @@ def output_console() -> Console:
 def status_console() -> Console:
     """For progress and errors, on stderr."""
     return _console(sys.stderr)
+
+
+def print_blocks(blocks: Iterable[RenderableType]) -> None:
+    """Results on stdout, block by block."""
+    from rich.text import Text
+
+    console = output_console()
+    for block in blocks:
+        console.print(block, soft_wrap=isinstance(block, Text))
 
 
 def print_json(value: Any) -> None:

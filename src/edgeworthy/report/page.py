@@ -1,4 +1,4 @@
-"""An evaluation as one HTML page that needs no network: pictures and drawings are inside."""
+"""Results as HTML pages that need no network: pictures and drawings are inside."""
 
 from __future__ import annotations
 
@@ -13,14 +13,16 @@ from edgeworthy._version import __version__
 from edgeworthy.errors import EdgeworthyError, MissingExtraError
 from edgeworthy.images import open_picture
 from edgeworthy.pictures.parquet import pictures_of
+from edgeworthy.report.comparison import facts, only, parting_lines
 from edgeworthy.report.evaluation import HEADINGS, figures_of, headline, remarks, short_name, worst_classes
 from edgeworthy.report.tables import printable
-from edgeworthy.results import Confusion, Evaluation, Run
+from edgeworthy.results import Comparison, Confusion, Evaluation, Run
 
 _TILE_PX = 168
 _CLASSES = 24  # in the matrix; of more, those that are taken for each other most often
 _WORST = 12
 _SHOWN = 24  # pictures in each gallery
+_PICTURED = 1000  # disagreements that are shown with their picture
 
 
 class Cell(NamedTuple):
@@ -42,6 +44,38 @@ def evaluation_page(evaluation: Evaluation, *, column: str | None = None) -> str
     Raises:
         MissingExtraError: without Jinja2.
     """
+    return _page(
+        "evaluation.html",
+        column,
+        evaluation=evaluation,
+        headline=headline(evaluation),
+        headings=HEADINGS,
+        runs=[_run(run, short_name(evaluation, run.file)) for run in evaluation.runs],
+        remarks=list(remarks(evaluation)),
+        shown=_SHOWN,
+        pictured=_PICTURED,
+    )
+
+
+def comparison_page(comparison: Comparison) -> str:
+    """The page's HTML.
+
+    Raises:
+        MissingExtraError: without Jinja2.
+    """
+    return _page(
+        "comparison.html",
+        None,
+        comparison=comparison,
+        facts=list(facts(comparison)),
+        only=list(only(comparison)),
+        parting=list(parting_lines(comparison.parting)) if comparison.parting else [],
+        pictured=_PICTURED,
+    )
+
+
+def _page(name: str, column: str | None, **values: Any) -> str:
+    """A page from its template."""
     try:
         import jinja2
     except ImportError as error:
@@ -59,16 +93,7 @@ def evaluation_page(evaluation: Evaluation, *, column: str | None = None) -> str
         "printable": printable,
     }
     thumbnails = _Thumbnails(column)
-    return environment.get_template("evaluation.html").render(
-        version=__version__,
-        evaluation=evaluation,
-        headline=headline(evaluation),
-        headings=HEADINGS,
-        runs=[_run(run, short_name(evaluation, run.file)) for run in evaluation.runs],
-        remarks=list(remarks(evaluation)),
-        thumbnail=thumbnails.of,
-        shown=_SHOWN,
-    )
+    return environment.get_template(name).render(version=__version__, thumbnail=thumbnails.of, **values)
 
 
 def _run(run: Run, name: str) -> dict[str, Any]:
