@@ -3,10 +3,10 @@
 The models have random weights from a fixed seed, made sensitive as `export --untrained` makes them. For each
 node that depends on the picture, and each kind of fault that it can have (`tests/planting.py`), the file with
 the fault is compared inside with the sound file, and with the model in PyTorch, on one probe. Of two files,
-the fault is found where the node that is named is the one with the fault (a dropped activation: where it is the
-one node that only the sound file has there); of a file and a model, where it is among the nodes between what
-agrees and what does not (a dropped activation: its module among the modules). A fault that moves no probability
-by more than 1e-5 changes nothing that a proof would see; it is counted apart.
+the fault is found where the node that is named is the one with the fault (a dropped activation: the one node
+that only the sound file has there); of a file and a model, where it is among the nodes between what agrees
+and what does not (a dropped activation: its module among the modules). A fault that moves no probability by
+more than 1e-5 changes nothing that a proof would see; it is counted apart.
 
     python benchmarks/locate.py [--models resnet18 vit_tiny_patch16_224] [--faults louder swapped ...]
 """
@@ -21,29 +21,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-import torch
 from onnx import NodeProto
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from tests.planting import FAULTS, planted
+from tests.planting import FAULTS, Sound, found_in_files, found_in_model, planted
 
-from edgeworthy import export
-from edgeworthy.against import Trained
-from edgeworthy.filemodel import FileModel
-from edgeworthy.locating import locate
-from edgeworthy.model import read, to_bytes
-from edgeworthy.modulewise import locate_module
 from edgeworthy.parity import TOLERANCE
-from edgeworthy.probes import moved, standard_probes
 from edgeworthy.results import Parting
 from edgeworthy.sandbox import Sandbox
-from edgeworthy.sources.base import SourceRequest
-from edgeworthy.sources.registry import load_source
-from edgeworthy.sources.untrained import make_sensitive
-from edgeworthy.tapping import Tapped
-from edgeworthy.wiring import Wiring, described, module_of
+from edgeworthy.wiring import described
 
 MODELS = ("resnet18", "vit_tiny_patch16_224")
 HEAD = (
@@ -68,62 +55,33 @@ class Place(NamedTuple):
     files: Parting
     model: Parting
 
+    @property
+    def in_files(self) -> bool:
+        """Whether it was found between two files."""
+        return found_in_files(self.fault, self.node, self.files)
 
-def found_in_files(place: Place) -> bool:
-    """Whether the node that is named is the one."""
-    named = described([place.node])[0]
-    if place.fault == "dropped":
-        return set(place.files.between_first) - set(place.files.between_second) == {named}
-    first = place.files.first
-    return first is not None and tuple(place.node.output) == first.outputs
+    @property
+    def in_model(self) -> bool:
+        """Whether it was found between a file and the model."""
+        return found_in_model(self.fault, self.node, self.model)
 
-
-def found_in_model(place: Place) -> bool:
-    """Whether the node is among those that are named, or its module among the modules."""
-    if place.fault == "dropped":
-        return module_of(place.node) in place.model.modules
-    return described([place.node])[0] in place.model.between_first
-
-
-def made(name: str, folder: Path) -> tuple[Path, Path]:
-    """An exported file of random weights, and its weights."""
-    file, weights = folder / f"{name}.onnx", folder / f"{name}.pth"
-    trained = load_source(SourceRequest(spec=f"timm:{name}", untrained=True))
-    make_sensitive(trained.module, trained.input_size)
-    torch.save(trained.module.state_dict(), weights)
-    export(f"timm:{name}", file, checkpoint=weights, classes="imagenet-1k")
-    return file, weights
+    @property
+    def missed(self) -> bool:
+        """Whether it can be seen, and was not found."""
+        return self.moves > TOLERANCE and not (self.in_files and self.in_model)
 
 
 def sweep(name: str, faults: Sequence[str], folder: Path, sandbox: Sandbox) -> list[Place]:
     """Plant each fault in each node."""
-    path, weights = made(name, folder)
-    sound, model = FileModel(path), read(path)
-    channels, height, width = sound.input_size
-    probe = standard_probes(height, width, channels)[0]
-    picture = sound.values(probe.pixels)
-    folders = [folder / f"{name}-{side}" for side in ("sound", "faulty")]
-    for one in folders:
-        one.mkdir()
-    reference = Tapped(path, [picture, next(moved(picture))], sandbox, folders[0])
-    request = SourceRequest(spec=f"timm:{name}", checkpoint=weights)
-    with Trained(request, sound).asking() as trained:
-        taps = trained.taps(probe.pixels)
-    expected = sound.probabilities(probe.pixels)
-    faulty, places = folder / f"{name}-faulty.onnx", []
-    wiring = Wiring(model)
+    sound, places = Sound(name, folder, sandbox), []
     for fault in faults:
-        for at, node in enumerate(model.graph.node):
-            changed = planted(model, at, FAULTS[fault]) if wiring.read_by(node) else None
+        for at in sound.places():
+            changed, node = planted(sound.model, at, FAULTS[fault]), sound.model.graph.node[at]
             if changed is None:
                 continue
-            faulty.write_bytes(to_bytes(changed))
-            tapped = Tapped(faulty, [picture], sandbox, folders[1])
-            files = locate(reference, tapped, scores=(sound.scores_name, sound.scores_name), probe=probe.name)
-            modules = locate_module(tapped, taps, scores=sound.scores_name, probe=probe.name)
-            scores = FileModel(faulty).probabilities(probe.pixels)
-            places.append(Place(fault, node, float(np.abs(scores - expected).max()), files, modules))
-            if missed(places[-1]):
+            files, modules, moves = sound.look(changed)
+            places.append(Place(fault, node, moves, files, modules))
+            if places[-1].missed:
                 print(f"{name}, {fault} in {described([node])[0]}: {files}\n  {modules}", file=sys.stderr)
     return places
 
@@ -137,25 +95,20 @@ def rows(name: str, places: Sequence[Place]) -> list[str]:
     for fault, some in by_fault.items():
         telling = [place for place in some if place.moves > TOLERANCE]
         silent = [place for place in some if place.moves <= TOLERANCE]
-        named = [len(place.model.between_first) for place in telling if found_in_model(place)]
+        named = [len(place.model.between_first) for place in telling if place.in_model]
         cells = (
             name,
             fault,
             len(telling),
-            sum(map(found_in_files, telling)),
-            sum(map(found_in_model, telling)),
+            sum(place.in_files for place in telling),
+            sum(place.in_model for place in telling),
             f"{statistics.median(named):g}, at most {max(named)}" if named else "-",
             len(silent),
-            sum(map(found_in_files, silent)),
-            sum(map(found_in_model, silent)),
+            sum(place.in_files for place in silent),
+            sum(place.in_model for place in silent),
         )
         lines.append(f"| {' | '.join(map(str, cells))} |")
     return lines
-
-
-def missed(place: Place) -> bool:
-    """Whether a fault that can be seen was not found."""
-    return place.moves > TOLERANCE and not (found_in_files(place) and found_in_model(place))
 
 
 def main() -> int:
@@ -171,7 +124,7 @@ def main() -> int:
         sandbox = stack.enter_context(Sandbox())
         for name in arguments.models:
             places = sweep(name, arguments.faults, folder, sandbox)
-            failures += sum(map(missed, places))
+            failures += sum(place.missed for place in places)
             print("\n".join(rows(name, places)), flush=True)
     return 1 if failures else 0
 

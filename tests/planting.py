@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import onnx
+import torch
 from onnx import ModelProto, NodeProto, numpy_helper
 
+from edgeworthy import export
+from edgeworthy.against import Trained
+from edgeworthy.filemodel import FileModel
 from edgeworthy.graph import Names, constant, redirect
-from edgeworthy.wiring import Wiring
+from edgeworthy.locating import locate
+from edgeworthy.model import read, to_bytes
+from edgeworthy.modulewise import locate_module
+from edgeworthy.probes import moved, standard_probes
+from edgeworthy.results import Parting
+from edgeworthy.sandbox import Sandbox
+from edgeworthy.sources.base import SourceRequest
+from edgeworthy.sources.registry import load_source
+from edgeworthy.sources.untrained import make_sensitive
+from edgeworthy.tapping import Tapped
+from edgeworthy.wiring import Wiring, described, module_of
 
 Fault = Callable[[ModelProto, int], bool]  # plants itself in the node at that place, if it can
-
-
-def weight_carrying(model: ModelProto) -> Iterator[int]:
-    """Places of the nodes that depend on the picture and on constant numbers."""
-    wiring = Wiring(model)
-    for place, node in enumerate(model.graph.node):
-        if wiring.read_by(node) and _weights(model, node) is not None:
-            yield place
 
 
 def louder(model: ModelProto, place: int) -> bool:
@@ -72,6 +79,14 @@ def dropped(model: ModelProto, place: int) -> bool:
     return True
 
 
+def weights_of(model: ModelProto, place: int) -> int:
+    """How many constant numbers a node works with, at most, in one of its inputs."""
+    node = model.graph.node[place]
+    at = _weights(model, node)
+    values = None if at is None else constant(model.graph, node.input[at])
+    return 0 if values is None else values.size
+
+
 FAULTS: dict[str, Fault] = {
     fault.__name__: fault for fault in (louder, swapped, one_weight, shifted, dropped)
 }
@@ -82,6 +97,69 @@ def planted(model: ModelProto, place: int, fault: Fault) -> ModelProto | None:
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     return copy if fault(copy, place) else None
+
+
+class Sound:
+    """A model of timm with random weights, and its file: what faulty copies of the file are compared with.
+
+    Attributes:
+        path, weights: of the file, and of the checkpoint that it was made from.
+        request: for the model.
+        model: what the file holds.
+    """
+
+    def __init__(self, name: str, folder: Path, sandbox: Sandbox, size: tuple[int, int, int] | None = None):
+        self.path, self.weights = folder / f"{name}.onnx", folder / f"{name}.pth"
+        self.request = SourceRequest(spec=f"timm:{name}", checkpoint=self.weights)
+        trained = load_source(SourceRequest(spec=f"timm:{name}", untrained=True))
+        make_sensitive(trained.module, size or trained.input_size)
+        torch.save(trained.module.state_dict(), self.weights)
+        export(f"timm:{name}", self.path, checkpoint=self.weights, classes="imagenet-1k", input_size=size)
+        self.model = read(self.path)
+        self._file, self._sandbox = FileModel(self.path), sandbox
+        self._folders = [folder / f"{name}-{side}" for side in ("sound", "faulty")]
+        for one in self._folders:
+            one.mkdir()
+        channels, height, width = self._file.input_size
+        self._probe = standard_probes(height, width, channels)[0]
+        self._picture = self._file.values(self._probe.pixels)
+        pictures = [self._picture, next(moved(self._picture))]
+        self._reference = Tapped(self.path, pictures, sandbox, self._folders[0])
+        self._expected = self._file.probabilities(self._probe.pixels)
+        with Trained(self.request, self._file).asking() as trained:
+            self._taps = trained.taps(self._probe.pixels)
+
+    def places(self) -> list[int]:
+        """Of the nodes that depend on the picture."""
+        wiring = Wiring(self.model)
+        return [place for place, node in enumerate(self.model.graph.node) if wiring.read_by(node)]
+
+    def look(self, faulty: ModelProto) -> tuple[Parting, Parting, float]:
+        """Where a faulty file parts from the sound one, and from the model; how far a probability moves."""
+        path = self._folders[1] / "faulty.onnx"
+        path.write_bytes(to_bytes(faulty))
+        tapped = Tapped(path, [self._picture], self._sandbox, self._folders[1])
+        scores, probe = self._file.scores_name, self._probe.name
+        files = locate(self._reference, tapped, scores=(scores, scores), probe=probe)
+        modules = locate_module(tapped, self._taps, scores=scores, probe=probe)
+        seen = tapped[scores]
+        assert seen is not None
+        moves = np.abs(seen.sketches[0] - self._expected).max()  # so few values are their own sketch
+        return files, modules, float(moves)
+
+
+def found_in_files(fault: str, node: NodeProto, parting: Parting) -> bool:
+    """Whether the node that is named is the one; of a dropped one, whether only the sound file has it."""
+    if fault == dropped.__name__:
+        return set(parting.between_first) - set(parting.between_second) == set(described([node]))
+    return parting.first is not None and tuple(node.output) == parting.first.outputs
+
+
+def found_in_model(fault: str, node: NodeProto, parting: Parting) -> bool:
+    """Whether the node is among those that are named; of a dropped one, its module among the modules."""
+    if fault == dropped.__name__:
+        return module_of(node) in parting.modules
+    return described([node])[0] in parting.between_first
 
 
 def _weights(model: ModelProto, node: NodeProto) -> int | None:

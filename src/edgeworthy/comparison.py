@@ -277,7 +277,12 @@ def _parting(pair: Pair, probes: Sequence[Probe], parity: Parity, sandbox: Sandb
         return locate_module(file, pair.second.taps(probe.pixels), scores=scores, probe=probe.name)
     first = Tapped(pair.first.path, [picture, next(moved(picture))], sandbox, folders[0])
     second = Tapped(
-        pair.second.path, [pair.second.values(probe.pixels)], sandbox, folders[1], order=pair.order
+        pair.second.path,
+        [pair.second.values(probe.pixels)],
+        sandbox,
+        folders[1],
+        order=pair.order or (),
+        scores=pair.second.scores_name,
     )
     return locate(first, second, scores=(scores, pair.second.scores_name), probe=probe.name)
 

@@ -16,10 +16,12 @@ from edgeworthy.errors import ModelFileError, OptionError
 from edgeworthy.model import no_room, parse, read_bytes, tensors_of, to_bytes
 from edgeworthy.sandbox import Sandbox
 from edgeworthy.sketches import Sketch
-from edgeworthy.wiring import Shapes
+from edgeworthy.wiring import Shapes, Wiring
 
 BUDGET_BYTES = 128 << 20  # of values that one run hands out
 _UNKNOWN_BYTES = 4 << 20  # what a value counts as whose shape cannot be inferred
+_SMALL = 1024  # numbers, as shapes are given by; others are weights
+_DATA = ("raw_data", "float_data", "int32_data", "int64_data", "double_data", "uint64_data", "string_data")
 _TIMEOUT_S = 300.0
 
 
@@ -41,7 +43,8 @@ class Tapped:
         pictures: as its input takes them.
         sandbox: where it runs.
         scratch: a folder.
-        order: of the columns of what has one for each class.
+        order: of the columns of what has one for each class, where they are to be brought into another.
+        scores: the name of the output that has.
 
     Attributes:
         model: what the file holds.
@@ -59,7 +62,8 @@ class Tapped:
         sandbox: Sandbox,
         scratch: Path,
         *,
-        order: Sequence[int] | None = None,
+        order: Sequence[int] = (),
+        scores: str = "",
     ) -> None:
         self._path, self._sandbox, self._scratch = path, sandbox, scratch
         self._content = read_bytes(path)
@@ -69,12 +73,13 @@ class Tapped:
                 f"The weights of {path} lie in other files, and --locate looks into one.",
                 hint="Take them in first, with: edgeworthy repair",
             )
-        self._order = None if order is None else [int(place) for place in order]
+        tail = Wiring(self.model).tail(scores) if order else ()
+        self._orders = {name: list(order) for name in sorted(tail)}
         self._feeds = scratch / "feeds.npz"
         self._save(self._feeds, {str(place): values for place, values in enumerate(pictures)})
         self._runs = len(pictures)
         self._seen: dict[str, Seen | None] = {}
-        found = self._call(workshop.infer.__name__, str(path))
+        found = self._call(workshop.infer.__name__, str(self._without_weights()))
         self.shapes: Shapes = {
             name: (code, None if shape is None else tuple(shape)) for name, (code, shape) in found.items()
         }
@@ -117,7 +122,9 @@ class Tapped:
             path.write_bytes(self._content + to_bytes(addition))
         except OSError as error:
             raise no_room(self._scratch, error) from error
-        said = self._call(workshop.tap.__name__, str(path), str(self._feeds), str(target), names, self._order)
+        said = self._call(
+            workshop.tap.__name__, str(path), str(self._feeds), str(target), names, self._orders
+        )
         with np.load(target, allow_pickle=False) as sketches:
             for place, name in enumerate(names):
                 shape = said["shapes"][place]
@@ -131,6 +138,21 @@ class Tapped:
                             sketches[f"{place}.{run}.turned"] for run in range(self._runs) if len(shape) == 4
                         ),
                     )
+
+    def _without_weights(self) -> Path:
+        """The graph as a small file: of large weights, shapes take nothing but their own."""
+        bare = type(self.model)()
+        bare.CopyFrom(self.model)
+        for tensor in bare.graph.initializer:
+            if math.prod(tensor.dims) > _SMALL:
+                for field in _DATA:
+                    tensor.ClearField(field)
+        path = self._scratch / "bare.onnx"
+        try:
+            path.write_bytes(to_bytes(bare))
+        except OSError as error:
+            raise no_room(self._scratch, error) from error
+        return path
 
     def _save(self, path: Path, arrays: dict[str, Any]) -> None:
         try:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 Shape = tuple[int | None, ...] | None
 Shapes = Mapping[str, tuple[int, Shape]]  # element type and shape, as far as they can be inferred
 
+_MIXING = {"Gemm", "MatMul", "Conv"}  # a column of what they give is none of what they take
 _TRUSTED = 0.5  # of the values with the same name, so many must be of the same operator and shape
 
 
@@ -63,6 +64,17 @@ class Wiring:
                 elif name in self._maker:
                     waiting.append(self._maker[name])
         return [self.nodes[place] for place in sorted(found)], reached
+
+    def tail(self, scores: str) -> set[str]:
+        """The values that have a column for each class: the scores, and what they are made of one by one."""
+        found = {scores}
+        while scores in self._maker:
+            place = self._maker[scores]
+            if self.nodes[place].op_type in _MIXING or len(self._reads[place]) != 1:
+                break
+            (scores,) = self._reads[place]
+            found.add(scores)
+        return found
 
     def read_by(self, node: NodeProto) -> list[str]:
         """What a node reads that depends on the inputs; of one that does not, nothing."""

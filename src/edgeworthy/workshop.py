@@ -82,7 +82,7 @@ def ports(path: str) -> dict[str, Any]:
     }
 
 
-def tap(path: str, feeds: str, target: str, names: list[str], order: list[int] | None) -> dict[str, Any]:
+def tap(path: str, feeds: str, target: str, names: list[str], orders: dict[str, list[int]]) -> dict[str, Any]:
     """Look at values inside a graph, as sketches; ONNX Runtime leaves the graph as it is.
 
     Args:
@@ -91,7 +91,7 @@ def tap(path: str, feeds: str, target: str, names: list[str], order: list[int] |
         target: an .npz file to write: for each value and picture, `value.picture`, both counted from 0. Of
             values with four axes also `value.picture.turned`, from [N, H, W, C] to [N, C, H, W].
         names: of the values.
-        order: of the second axis of what has a column for each class.
+        orders: in which to take the columns of some values, which have one for each class.
 
     Returns:
         `shapes`, and `dtypes` as numpy names them; None for both where a value is no array of numbers.
@@ -107,6 +107,7 @@ def tap(path: str, feeds: str, target: str, names: list[str], order: list[int] |
             if not isinstance(values, np.ndarray) or values.dtype.kind not in "fiu":
                 continue
             shapes[place], dtypes[place] = list(values.shape), str(values.dtype)
+            order = orders.get(names[place], [])
             if order and values.ndim == 2 and values.shape[1] == len(order):
                 values = values[:, order]  # noqa: PLW2901
             found[f"{place}.{run}"] = sketch(values)
