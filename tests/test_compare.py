@@ -159,7 +159,7 @@ def test_hostile_and_missing_files_get_the_usual_errors(tmp_path, file, sandbox)
     broken.write_bytes(file.read_bytes()[:200])
     empty = tmp_path / "empty.onnx"
     empty.touch()
-    for bad in (broken, empty, tmp_path / "absent.onnx", tmp_path):
+    for bad in (broken, empty, tmp_path / "absent.onnx"):
         with pytest.raises(ModelFileError):
             compare(bad, file, sandbox=sandbox)
     for bad in (broken, empty, tmp_path / "absent.onnx"):
@@ -170,6 +170,13 @@ def test_hostile_and_missing_files_get_the_usual_errors(tmp_path, file, sandbox)
     )
     with pytest.raises(ModelFileError, match="Nonsense"):
         compare(file, unknown, sandbox=sandbox)
+
+
+def test_a_name_that_is_no_text_is_told(tmp_path, file, sandbox):
+    other = tmp_path / "second.onnx"
+    other.write_bytes(file.read_bytes().replace(b"pooled", b"p\xff\xfeled"))
+    with pytest.raises(ModelFileError, match="UTF-8"):
+        compare(file, other, sandbox=sandbox, locating=True)
 
 
 def test_weights_in_other_files_are_not_looked_into(tmp_path, file, sandbox):
@@ -183,6 +190,8 @@ def test_weights_in_other_files_are_not_looked_into(tmp_path, file, sandbox):
 def test_a_text_that_names_nothing_is_refused(file, sandbox):
     with pytest.raises(OptionError, match="not understood"):
         compare(file, "nonsense", sandbox=sandbox)
+    with pytest.raises(OptionError, match="is no ONNX file, and"):
+        compare("timm:resnet18", file, sandbox=sandbox)
     with pytest.raises(OptionError, match="two files"):
         compare(file, "timm:resnet18", diff=True, sandbox=sandbox)
 

@@ -23,7 +23,7 @@ from edgeworthy.metrics import proportion, require_library
 from edgeworthy.model import parse, read, read_bytes
 from edgeworthy.modulewise import locate_module
 from edgeworthy.outline import difference
-from edgeworthy.pairing import Pair, other_of, paired
+from edgeworthy.pairing import Pair, other_of, paired, refuse_turned
 from edgeworthy.parity import verify
 from edgeworthy.pictures import Picture, list_pictures
 from edgeworthy.pipeline import side_by_side
@@ -91,6 +91,7 @@ def compare(
     pictures = list_pictures(given) if given else None
     jobs, _ = shared_out(jobs, 1)
     path, other = Path(first), other_of(second)
+    refuse_turned(path, other)
     if diff and not isinstance(other, Path):
         raise OptionError("A difference of graphs takes two files.", hint="Leave out --diff.")
     paths = [path, other] if isinstance(other, Path) else [path]

@@ -58,11 +58,29 @@ def other_of(second: str | Path | SourceRequest) -> Path | SourceRequest:
             return second
         second = second.spec
     path = Path(second)
-    if path.is_file() and examine(path).kind == "onnx":
+    if _is_onnx(path):
         return path
-    if isinstance(second, Path) or path.suffix.lower() == ".onnx":
+    if path.suffix.lower() == ".onnx":
         return path  # where it is missing or damaged, reading it says so
-    return SourceRequest(spec=second)
+    return SourceRequest(spec=str(second))
+
+
+def refuse_turned(first: Path, other: Path | SourceRequest) -> None:
+    """Stop where the trained model is named before the file.
+
+    Raises:
+        OptionError: then.
+    """
+    named = isinstance(other, Path) and _is_onnx(other) and first.suffix.lower() != ".onnx"
+    if named and not _is_onnx(first):
+        raise OptionError(
+            f"{first} is no ONNX file, and {other} is one.",
+            hint="Name the file first: edgeworthy compare FILE SOURCE.",
+        )
+
+
+def _is_onnx(path: Path) -> bool:
+    return path.is_file() and examine(path).kind == "onnx"
 
 
 def paired(stack: contextlib.ExitStack, path: Path, other: Path | SourceRequest, jobs: int) -> Pair:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from edgeworthy import workshop
 from edgeworthy.errors import ModelFileError, OptionError
-from edgeworthy.model import no_room, parse, read_bytes, tensors_of, to_bytes
+from edgeworthy.model import damaged_name, no_room, parse, read_bytes, tensors_of, to_bytes
 from edgeworthy.sandbox import Sandbox
 from edgeworthy.sketches import Sketch
 from edgeworthy.wiring import Shapes, Wiring
@@ -68,6 +68,11 @@ class Tapped:
         self._path, self._sandbox, self._scratch = path, sandbox, scratch
         self._content = read_bytes(path)
         self.model = parse(self._content, str(path))
+        bad = damaged_name(self.model)
+        if bad is not None:
+            raise ModelFileError(
+                f"{path} is damaged: the name {bad[:40]!r} is not valid UTF-8.", hint="Make it again."
+            )
         if any(tensor.data_location for tensor in tensors_of(self.model)):
             raise OptionError(
                 f"The weights of {path} lie in other files, and --locate looks into one.",

@@ -68,7 +68,7 @@ def facts(comparison: Comparison) -> Iterator[tuple[str, str]]:
             yield "Unread", f"{len(agreement.unreadable)} pictures could not be read, the first: {first}"
     yield "Classes", comparison.classes
     if comparison.kind == "file" and not comparison.structure:
-        yield "Structure", "nothing is different that could be told"
+        yield "Structure", "the same format, operators and contract"
 
 
 def only(comparison: Comparison) -> Iterator[tuple[str, Sequence[Finding]]]:
@@ -90,7 +90,7 @@ def parting_lines(parting: Parting) -> Iterator[tuple[str, str]]:
     yield "", f"They part at {_named(node)}{healed}"
     yield (
         "differs",
-        f"by {parting.distance:.2g} of its length (allowed {parting.allowed:.2g}): {parting.value}",
+        f"by {parting.distance:.2g} of its size (rounding explains {parting.allowed:.2g}): {parting.value}",
     )
     if parting.second is not None and _named(parting.second) != _named(node):
         yield "in the second", _named(parting.second)
