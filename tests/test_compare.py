@@ -17,7 +17,7 @@ from edgeworthy.parity import TOLERANCE
 from edgeworthy.report.page import comparison_page
 from edgeworthy.sketches import SUMS, distance, sketch
 from edgeworthy.sources.base import SourceRequest
-from edgeworthy.wiring import Wiring, align, module_of
+from edgeworthy.wiring import Wiring, align, described, module_of
 from tests.factory import classifier, classifier_file
 from tests.models import OPTIONS, Tiny
 from tests.planting import FAULTS, Sound, found_in_files, found_in_model, planted, weights_of
@@ -310,12 +310,26 @@ def test_the_checkpoint_of_the_source_is_asked_for_as_in_export(resnet, tmp_path
     assert compared.parting.modules[0] == "layer3.0.conv1"
 
 
+@pytest.mark.parametrize("options", [{"simplify": False}, {"exporter": "dynamo"}], ids=["plain", "dynamo"])
+def test_files_that_were_made_otherwise_are_matched_by_their_values(vit, tmp_path, options):
+    """Other operators, other names: what is proven the same parts nowhere, and a fault is found."""
+    path = tmp_path / "other.onnx"
+    export("timm:test_vit", path, checkpoint=vit.weights, classes="imagenet-1k", **options)
+    model = onnx.load(path)
+    assert vit.look(model)[0].outcome == "never"
+    places = [at for at, node in enumerate(model.graph.node) if node.op_type in {"Gemm", "MatMul"}]
+    for at in [at for at in places if weights_of(model, at) > 1][2::6]:
+        files, *_ = vit.look(planted(model, at, FAULTS["louder"]))
+        assert described([model.graph.node[at]])[0] in files.between_second, files
+        assert len(files.between_second) <= 12
+
+
 def test_large_values_are_looked_at_a_few_at_a_time(vit, monkeypatch, sandbox):
     """The bisection of ends finds the same as looking at everything."""
     monkeypatch.setattr("edgeworthy.locating.BUDGET_BYTES", 1 << 20)
     monkeypatch.setattr("edgeworthy.tapping.BUDGET_BYTES", 1 << 20)
     places = [at for at in vit.places() if vit.model.graph.node[at].op_type == "Gemm"]
-    for at in places[1::6]:
+    for at in places[1::10]:
         files, *_ = vit.look(planted(vit.model, at, FAULTS["louder"]))
         assert found_in_files("louder", vit.model.graph.node[at], files), files
 

@@ -1,8 +1,10 @@
 """The first node after which two files differ on one picture.
 
-Values inside both are matched (`wiring.align`), and asked for in few runs: where they are too large to be
-held together, ends of stretches first, then the stretch in which the files part. From there the search walks
-up to a value that differs though everything that feeds it agrees: a branch beside the fault misleads nobody.
+Values inside both are matched by name, or else by operator and shape in sequence (`wiring.align`), and asked
+for in few runs: where they are too large to be held together, ends of stretches first, then the stretch in
+which the files part. From there the search walks up to a value that differs though everything that feeds it
+agrees: a branch beside the fault misleads nobody. Where the graphs are made otherwise, all values are looked
+at, and equal ones found first; others are matched between these.
 
 What rounding explains is measured: four times what the first file's own value moves by when each pixel is
 moved by one unit in its last place, and never less than ROUNDING.
@@ -10,6 +12,7 @@ moved by one unit in its last place, and never less than ROUNDING.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -19,8 +22,8 @@ import numpy as np
 from edgeworthy.graph import constant
 from edgeworthy.parity import YARDSTICKS
 from edgeworthy.results import GraphNode, Parting
-from edgeworthy.sketches import distance
-from edgeworthy.tapping import BUDGET_BYTES, Tapped
+from edgeworthy.sketches import Known, distance
+from edgeworthy.tapping import BUDGET_BYTES, Seen, Tapped
 from edgeworthy.wiring import Wiring, align, described
 
 if TYPE_CHECKING:
@@ -43,12 +46,15 @@ def locate(first: Tapped, second: Tapped, *, scores: tuple[str, str], probe: str
     """
     wirings = Wiring(first.model), Wiring(second.model)
     pairs = align(*wirings, (first.shapes, second.shapes))
+    whole = len(pairs) < max(len(wiring.values) for wiring in wirings)
+    if whole:  # the graphs are made otherwise: equal values tell which belong together
+        pairs = align(*wirings, (first.shapes, second.shapes), _anchors((first, second), wirings))
     ends = [pair for pair in pairs if pair[0] == scores[0] or pair[1] == scores[1]]
     if ends != [scores]:  # what comes out corresponds, whatever it is made by
         pairs = [pair for pair in pairs if pair not in ends]
         if all(name in wiring.values for name, wiring in zip(scores, wirings, strict=True)):
             pairs.append(scores)
-    search = _Search((first, second), wirings, pairs)
+    search = _Search((first, second), wirings, pairs, whole=whole)
     found, outcome = search.run()
     never = Parting(outcome="never", probe=probe, compared=len(pairs), values=len(wirings[0].values))
     if found is None:
@@ -78,9 +84,18 @@ class _Search:
     """For the pair that differs though what feeds it agrees."""
 
     def __init__(
-        self, files: tuple[Tapped, Tapped], wirings: tuple[Wiring, Wiring], pairs: list[tuple[str, str]]
+        self,
+        files: tuple[Tapped, Tapped],
+        wirings: tuple[Wiring, Wiring],
+        pairs: list[tuple[str, str]],
+        *,
+        whole: bool,
     ) -> None:
         self._files, self._wirings, self._pairs = files, wirings, pairs
+        names = (name for name, _ in pairs)
+        self._small = (
+            whole or files[0].bytes_of(names) <= BUDGET_BYTES
+        )  # everything may be looked at together
         self._places = [{pair[side]: at for at, pair in enumerate(pairs)} for side in (0, 1)]
         self._measured: dict[int, tuple[float, float] | None] = {}
         self._ignored: set[int] = set()
@@ -94,12 +109,19 @@ class _Search:
         if not self._parted(last):
             self._look(range(last))
             parted = [at for at in range(last) if self._parted(at)]
-            return (self._upwards(parted[0]), "healed") if parted else (None, "never")
+            healed = next((at for at in parted if self._upwards(at) == at and self._made_alike(at)), None)
+            return (None, "never") if healed is None else (healed, "healed")
         while True:
             found = self._upwards(self._bracket(last))
             if found == last or not self._heals(found):
                 return found, "parted"
             self._ignored.add(found)  # values that never belonged together, or whose difference is lost
+
+    def _made_alike(self, at: int) -> bool:
+        """Whether both values are made by the same operator from values that agree, of unlike constants."""
+        makers = [wiring.maker(name) for wiring, name in zip(self._wirings, self._pairs[at], strict=True)]
+        alike = makers[0].op_type == makers[1].op_type
+        return alike and bool(_unlike(self._files, *makers))
 
     def distance(self, at: int) -> float:
         """How far the values of a pair are apart."""
@@ -114,9 +136,8 @@ class _Search:
     def _bracket(self, high: int) -> int:
         """The first of the pairs that is found to differ; all of them are looked at where they fit."""
         low = -1
-        small = self._files[0].bytes_of(name for name, _ in self._pairs) <= BUDGET_BYTES
         while high - low > 1:
-            step = 1 if small else max(1, (high - low) // _PROBES)
+            step = 1 if self._small else max(1, (high - low) // _PROBES)
             probes = range(low + step, high, step)
             self._look(probes)
             hit = next((at for at in probes if self._parted(at)), None)
@@ -171,9 +192,31 @@ class _Search:
             else:
                 one = mine.turned[0]
         halves = "float16" in {mine.dtype, theirs.dtype}
-        rounding = YARDSTICKS * distance(mine.sketches[0], mine.sketches[1])
-        allowed = max(ROUNDING_HALF if halves else ROUNDING, rounding if np.isfinite(rounding) else 0.0)
-        return distance(one, two), allowed
+        return distance(one, two), max(ROUNDING_HALF if halves else ROUNDING, _rounding(mine))
+
+
+def _rounding(seen: Seen) -> float:
+    """What rounding explains of a value's distance."""
+    far = YARDSTICKS * distance(*seen.sketches)
+    return far if np.isfinite(far) else 0.0
+
+
+def _anchors(files: tuple[Tapped, Tapped], wirings: tuple[Wiring, Wiring]) -> dict[str, str]:
+    """Values of the first file with one of the second that equals them, by the same operator if any is."""
+    for file, wiring in zip(files, wirings, strict=True):
+        file.look(wiring.values)
+    names = [name for name in wirings[0].values if files[0][name] is not None]
+    seen = [one for one in map(files[0].__getitem__, names) if one is not None]
+    known = Known((math.prod(one.shape), one.sketches[0], max(ROUNDING, _rounding(one))) for one in seen)
+    found: dict[str, str] = {}
+    for other in wirings[1].values:
+        value = files[1][other]
+        places = [] if value is None else known.equal(math.prod(value.shape), value.sketches[0])
+        free = [names[place] for place in places if names[place] not in found]
+        op = wirings[1].maker(other).op_type
+        if free:
+            found[next((name for name in free if wirings[0].maker(name).op_type == op), free[0])] = other
+    return found
 
 
 def graph_node(node: NodeProto) -> GraphNode:

@@ -13,12 +13,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from edgeworthy.locating import ROUNDING, graph_node
 from edgeworthy.parity import YARDSTICKS
 from edgeworthy.results import Parting
-from edgeworthy.sketches import Tap, distance
+from edgeworthy.sketches import Known, Tap, distance
 from edgeworthy.tapping import Tapped
 from edgeworthy.wiring import Wiring, described, module_of
 
@@ -103,24 +101,14 @@ class _Search:
 
     def _matched(self) -> dict[str, int]:
         """Values of the file that equal what a module takes or gives: the last such tap for each."""
-        by_length: dict[tuple[int, int], list[int]] = {}
-        for at, tap in enumerate(self._taps):
-            if np.linalg.norm(tap.sketches[0]) > 0:
-                by_length.setdefault((tap.size, len(tap.sketches[0])), []).append(at)
-        stacks = {
-            key: np.stack([self._taps[at].sketches[0] for at in some]) for key, some in by_length.items()
-        }
+        known = Known(
+            (tap.size, tap.sketches[0], allowed)
+            for tap, allowed in zip(self._taps, self._allowed, strict=True)
+        )
         found = {}
         for name in self._looked_at:
             seen = self._file[name]
-            if seen is None:
-                continue
-            key = math.prod(seen.shape), len(seen.sketches[0])
-            if key not in stacks or not np.isfinite(seen.sketches[0]).all():
-                continue
-            stack = stacks[key]
-            apart = np.linalg.norm(stack - seen.sketches[0], axis=1) / np.linalg.norm(stack, axis=1)
-            equal = [at for at, far in zip(by_length[key], apart, strict=True) if far <= self._allowed[at]]
+            equal = [] if seen is None else known.equal(math.prod(seen.shape), seen.sketches[0])
             if equal:
                 found[name] = equal[-1]
         return found

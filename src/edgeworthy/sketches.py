@@ -8,6 +8,7 @@ large scale multitask learning (2009).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,6 +52,36 @@ def sketch(values: npt.NDArray[Any]) -> Sketch:
     signed = np.zeros(rows * SUMS)
     np.multiply(flat, 2 * signs - 1, out=signed[: flat.size])
     return np.asarray(signed.reshape(rows, SUMS).sum(axis=0))
+
+
+class Known:
+    """Sketches in which equal ones are looked for.
+
+    Args:
+        entries: of each array its size, its sketch, and the relative distance that rounding explains; one of
+            zeros alone equals nothing.
+    """
+
+    def __init__(self, entries: Iterable[tuple[int, Sketch, float]]) -> None:
+        self._places: dict[int, list[int]] = {}
+        rows: dict[int, list[tuple[Sketch, float, float]]] = {}
+        for place, (size, values, allowed) in enumerate(entries):
+            length = float(np.linalg.norm(values))
+            if 0 < length < np.inf:
+                self._places.setdefault(size, []).append(place)
+                rows.setdefault(size, []).append((values, length, allowed))
+        self._stacks = {
+            size: (np.stack([row[0] for row in some]), np.array([row[1] * row[2] for row in some]))
+            for size, some in rows.items()
+        }
+
+    def equal(self, size: int, values: Sketch) -> list[int]:
+        """The places of the arrays that an array equals, but for rounding."""
+        if size not in self._stacks or not np.isfinite(values).all():
+            return []
+        stack, bounds = self._stacks[size]
+        near = np.linalg.norm(stack - values, axis=1) <= bounds
+        return [place for place, hit in zip(self._places[size], near, strict=True) if hit]
 
 
 def distance(one: Sketch, other: Sketch) -> float:

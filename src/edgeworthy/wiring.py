@@ -82,8 +82,15 @@ class Wiring:
         return [] if made is None else self._reads[made]
 
 
-def align(first: Wiring, second: Wiring, shapes: tuple[Shapes, Shapes]) -> list[tuple[str, str]]:
+def align(
+    first: Wiring,
+    second: Wiring,
+    shapes: tuple[Shapes, Shapes],
+    anchors: Mapping[str, str] | None = None,
+) -> list[tuple[str, str]]:
     """Values of two graphs that correspond, in order: by name, or else by operator and shape in sequence.
+
+    `anchors` are pairs that are known to correspond; the others find their place between them.
 
     Names count where most values of the same name are of the same operator and shape; others, such as
     numbers, are given anew by each tool. A shape is the same whatever the order of its axes.
@@ -96,12 +103,18 @@ def align(first: Wiring, second: Wiring, shapes: tuple[Shapes, Shapes]) -> list[
     equal = {name for name in shared if kinds[0][name] == kinds[1][name]}
     by_name = equal if len(equal) >= _TRUSTED * len(shared) else set()
     mine, theirs = ([name if name in by_name else kind[name] for name in kind] for kind in kinds)
+    if anchors:
+        back = {theirs: mine for mine, theirs in anchors.items()}
+        mine = [("anchor", name) if name in anchors else kinds[0][name] for name in first.values]
+        theirs = [("anchor", back[name]) if name in back else kinds[1][name] for name in second.values]
     matcher: difflib.SequenceMatcher[Any] = difflib.SequenceMatcher(None, mine, theirs, autojunk=False)
-    return [
-        (first.values[block.a + step], second.values[block.b + step])
+    found = {
+        first.values[block.a + step]: second.values[block.b + step]
         for block in matcher.get_matching_blocks()
         for step in range(block.size)
-    ]
+    }
+    found |= anchors or {}
+    return [(name, found[name]) for name in first.values if name in found]
 
 
 def _kind(node: NodeProto, name: str, shapes: Shapes) -> Any:
