@@ -128,6 +128,18 @@ def test_findings_of_one_file_alone_are_listed(tmp_path, file, sandbox):
     assert "only the first file has Softmax" in compared.parting.reasons
 
 
+def test_scores_that_see_no_picture_are_told(tmp_path, file, sandbox, capsys):
+    def blind(model):
+        model.graph.initializer.append(numpy_helper.from_array(np.ones((1, 3), np.float32), "same"))
+        model.graph.node[2].input[0] = "same"
+
+    other = classifier_file(tmp_path / "blind.onnx", edit=blind)
+    parting = compare(file, other, sandbox=sandbox, locating=True).parting
+    assert (parting.outcome, parting.first) == ("parted", None)
+    assert run("compare", file, other, "--locate") == 1
+    assert "do not depend on the picture" in capsys.readouterr().out
+
+
 def test_a_tolerance_takes_the_place_of_the_yardstick(tmp_path, file, sandbox):
     other = classifier_file(tmp_path / "second.onnx", edit=lambda model: biased(model, 1e-3))
     assert compare(file, other, sandbox=sandbox).verdict == "different"

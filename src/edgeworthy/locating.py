@@ -57,6 +57,8 @@ def locate(first: Tapped, second: Tapped, *, scores: tuple[str, str], probe: str
     search = _Search((first, second), wirings, pairs, whole=whole)
     found, outcome = search.run()
     never = Parting(outcome="never", probe=probe, compared=len(pairs), values=len(wirings[0].values))
+    if any(name not in wiring.values for name, wiring in zip(scores, wirings, strict=True)):
+        return replace(never, outcome="parted", value=scores[0], distance=math.inf)  # one sees no picture
     if found is None:
         return never
     regions = [

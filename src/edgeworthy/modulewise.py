@@ -60,40 +60,39 @@ class _Search:
         never = Parting(
             outcome="never", probe=probe, compared=len(self._right), values=len(self._wiring.values)
         )
+        if scores not in self._wiring.values:  # nothing that depends on the picture comes out
+            return replace(never, outcome="parted", value=scores, distance=math.inf)
         end = len(self._taps) - 1
-        nodes, _ = self._wiring.behind(scores, self._right.keys() - {scores})
-        seen = self._file[scores]
-        apart = float("inf") if seen is None else distance(self._taps[end].sketches[0], seen.sketches[0])
-        if apart <= self._allowed[end]:
+        if self._distance(scores, end) <= self._allowed[end]:
             return never
-        entry = next(node for node in nodes if self._enters(node, nodes))
-        feeding = [name for name in self._wiring.read_by(entry) if name in self._right]
-        known = max((self._right[name] for name in feeding), default=0)
-        wrong, value = self._next_wrong(known, nodes, scores)
-        if (
-            self._distance(value, wrong) < _BARELY * self._allowed[wrong]
-        ):  # it may have come from farther above
-            earlier = self._first_wrong(scores)
-            if earlier is not None:
-                wrong, value = earlier
-                known = wrong - 1
+        nodes, _ = self._wiring.behind(scores, self._right.keys() - {scores})
+        known, wrong, value = self._blamed(nodes, scores)
         between, feeders = self._wiring.behind(value, self._right.keys() - {value})
-        measured = self._distance(value, wrong)
-        between_taps = [at for at in range(known + 1, wrong + 1) if at not in self._good]
-        modules = (self._taps[at].module or "the model" for at in between_taps)
+        agreeing = (self._told(name) for name in self._wiring.values if name in feeders)
+        missing = [at for at in range(known + 1, wrong + 1) if at not in self._good]
         return replace(
             never,
             outcome="parted",
             first=graph_node(self._wiring.maker(value)),
             value=value,
-            distance=measured,
+            distance=self._distance(value, wrong),
             allowed=self._allowed[wrong],
-            agreeing=tuple(
-                dict.fromkeys(self._told(name) for name in self._wiring.values if name in feeders)
-            ),
+            agreeing=tuple(dict.fromkeys(agreeing)),
             between_first=described(between),
-            modules=tuple(dict.fromkeys(modules)),
+            modules=tuple(dict.fromkeys(self._taps[at].module or "the model" for at in missing)),
         )
+
+    def _blamed(self, nodes: Sequence[NodeProto], scores: str) -> tuple[int, int, str]:
+        """The last tap that is right, the next that is wrong, and its value in the file."""
+        entry = next(node for node in nodes if self._enters(node, nodes))
+        feeding = [name for name in self._wiring.read_by(entry) if name in self._right]
+        known = max((self._right[name] for name in feeding), default=0)
+        wrong, value = self._next_wrong(known, nodes, scores)
+        if self._distance(value, wrong) < _BARELY * self._allowed[wrong]:
+            earlier = self._first_wrong(scores)  # a smaller difference may have grown
+            if earlier is not None:
+                return earlier[0] - 1, *earlier
+        return known, wrong, value
 
     def _may_be(self, name: str, sizes: set[int]) -> bool:
         _, shape = self._file.shapes.get(name, (0, None))

@@ -87,6 +87,9 @@ def parting_lines(parting: Parting) -> Iterator[tuple[str, str]]:
         return
     healed = "; the scores agree all the same" if parting.outcome == "healed" else ""
     node = parting.first
+    if node is None:
+        yield "", "They part at the scores, which in one of them do not depend on the picture"
+        return
     yield "", f"They part at {_named(node)}{healed}"
     yield (
         "differs",
@@ -107,8 +110,8 @@ def parting_lines(parting: Parting) -> Iterator[tuple[str, str]]:
     yield "compared", seen
 
 
-def _named(node: GraphNode | None) -> str:
-    return "?" if node is None else f"{node.op} {node.name or next(iter(node.outputs), '')}"
+def _named(node: GraphNode) -> str:
+    return f"{node.op} {node.name or next(iter(node.outputs), '')}"
 
 
 def _listed(names: Sequence[str]) -> str:
