@@ -16,7 +16,6 @@ import contextlib
 import statistics
 import sys
 import tempfile
-from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -71,44 +70,37 @@ class Place(NamedTuple):
         return self.moves > TOLERANCE and not (self.in_files and self.in_model)
 
 
-def sweep(name: str, faults: Sequence[str], folder: Path, sandbox: Sandbox) -> list[Place]:
-    """Plant each fault in each node."""
-    sound, places = Sound(name, folder, sandbox), []
-    for fault in faults:
-        for at in sound.places():
-            changed, node = planted(sound.model, at, FAULTS[fault]), sound.model.graph.node[at]
-            if changed is None:
-                continue
-            files, modules, moves = sound.look(changed)
-            places.append(Place(fault, node, moves, files, modules))
-            if places[-1].missed:
-                print(f"{name}, {fault} in {described([node])[0]}: {files}\n  {modules}", file=sys.stderr)
+def sweep(sound: Sound, fault: str) -> list[Place]:
+    """Plant a fault in each node."""
+    places = []
+    for at in sound.places():
+        changed, node = planted(sound.model, at, FAULTS[fault]), sound.model.graph.node[at]
+        if changed is None:
+            continue
+        files, modules, moves = sound.look(changed)
+        places.append(Place(fault, node, moves, files, modules))
+        if places[-1].missed:
+            print(f"{fault} in {described([node])[0]}: {files}\n  {modules}", file=sys.stderr)
     return places
 
 
-def rows(name: str, places: Sequence[Place]) -> list[str]:
-    """A line for each kind of fault."""
-    by_fault = defaultdict(list)
-    for place in places:
-        by_fault[place.fault].append(place)
-    lines = []
-    for fault, some in by_fault.items():
-        telling = [place for place in some if place.moves > TOLERANCE]
-        silent = [place for place in some if place.moves <= TOLERANCE]
-        named = [len(place.model.between_first) for place in telling if place.in_model]
-        cells = (
-            name,
-            fault,
-            len(telling),
-            sum(place.in_files for place in telling),
-            sum(place.in_model for place in telling),
-            f"{statistics.median(named):g}, at most {max(named)}" if named else "-",
-            len(silent),
-            sum(place.in_files for place in silent),
-            sum(place.in_model for place in silent),
-        )
-        lines.append(f"| {' | '.join(map(str, cells))} |")
-    return lines
+def row(name: str, fault: str, places: Sequence[Place]) -> str:
+    """A line of the table."""
+    telling = [place for place in places if place.moves > TOLERANCE]
+    silent = [place for place in places if place.moves <= TOLERANCE]
+    named = [len(place.model.between_first) for place in telling if place.in_model]
+    cells = (
+        name,
+        fault,
+        len(telling),
+        sum(place.in_files for place in telling),
+        sum(place.in_model for place in telling),
+        f"{statistics.median(named):g}, at most {max(named)}" if named else "-",
+        len(silent),
+        sum(place.in_files for place in silent),
+        sum(place.in_model for place in silent),
+    )
+    return f"| {' | '.join(map(str, cells))} |"
 
 
 def main() -> int:
@@ -123,9 +115,12 @@ def main() -> int:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         sandbox = stack.enter_context(Sandbox())
         for name in arguments.models:
-            places = sweep(name, arguments.faults, folder, sandbox)
-            failures += sum(place.missed for place in places)
-            print("\n".join(rows(name, places)), flush=True)
+            sound = Sound(name, folder, sandbox)
+            for fault in arguments.faults:
+                places = sweep(sound, fault)
+                failures += sum(place.missed for place in places)
+                if places:
+                    print(row(name, fault, places), flush=True)
     return 1 if failures else 0
 
 

@@ -8,6 +8,7 @@ large scale multitask learning (2009).
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -47,11 +48,17 @@ def sketch(values: npt.NDArray[Any]) -> Sketch:
     flat = np.asarray(values, dtype=np.float64).reshape(-1)
     if flat.size <= SUMS:
         return flat.copy()
-    signs = np.random.default_rng(_SEED).integers(0, 2, flat.size, dtype=np.int8)
     rows = -(-flat.size // SUMS)
     signed = np.zeros(rows * SUMS)
-    np.multiply(flat, 2 * signs - 1, out=signed[: flat.size])
+    np.multiply(flat, _signs(flat.size), out=signed[: flat.size])
     return np.asarray(signed.reshape(rows, SUMS).sum(axis=0))
+
+
+@functools.lru_cache(maxsize=16)
+def _signs(size: int) -> npt.NDArray[np.int8]:
+    """For so many values; a model's have few sizes."""
+    drawn = np.random.default_rng(_SEED).integers(0, 2, size, dtype=np.int8)
+    return np.asarray(2 * drawn - 1, dtype=np.int8)
 
 
 class Known:
