@@ -16,6 +16,7 @@ from edgeworthy._version import __version__
 
 if TYPE_CHECKING:
     from edgeworthy.benchmarking import benchmark
+    from edgeworthy.comparison import compare
     from edgeworthy.contract import Contract, Normalization
     from edgeworthy.errors import EdgeworthyError
     from edgeworthy.evaluation import evaluate
@@ -38,6 +39,7 @@ __all__ = [
     "__version__",
     "benchmark",
     "check",
+    "compare",
     "evaluate",
     "export",
     "inspect",
@@ -55,6 +57,7 @@ _HOMES = {
     "Picture": "pictures",
     "benchmark": "benchmarking",
     "check": "linter",
+    "compare": "comparison",
     "evaluate": "evaluation",
     "export": "exporter",
     "inspect": "inspector",

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 
 from edgeworthy.errors import OptionError
-from edgeworthy.exporting.classifier import Original, choose_activation
-from edgeworthy.exporting.settings import evaluating, prepared
+from edgeworthy.exporting.classifier import Floats, Original, choose_activation
+from edgeworthy.exporting.settings import evaluating, prepared, traceable
+from edgeworthy.exporting.taps import scores_tap, taps_of
 from edgeworthy.filemodel import FileModel
 from edgeworthy.images import Pixels, normalise
+from edgeworthy.probes import moved
 from edgeworthy.settling import ExportOptions, settle
+from edgeworthy.sketches import Tap
 from edgeworthy.sources.base import SourceRequest
 from edgeworthy.sources.registry import load_source
 
@@ -30,6 +33,7 @@ class Trained:
     Attributes:
         name: of the model.
         class_names: the file's.
+        activation: what makes probabilities of its scores; known while it is `asking`.
 
     Raises:
         EdgeworthyError: where the model cannot be had.
@@ -66,9 +70,9 @@ class Trained:
         """
         channels, height, width = self._settled.input_size
         with evaluating(self._module):
-            row = self._logits(np.zeros((height, width, channels), np.uint8))
-            self._activation = choose_activation(row, self._asked)
-            answered = self._original.probabilities(row, self._activation).shape[1]
+            row = self.logits(np.zeros((height, width, channels), np.uint8))
+            self.activation = choose_activation(row, self._asked)
+            answered = self._original.probabilities(row, self.activation).shape[1]
             if answered != len(self.class_names):
                 raise OptionError(
                     f"{self.name} has {answered} classes, the file {len(self.class_names)}.",
@@ -78,10 +82,37 @@ class Trained:
 
     def probabilities(self, pixels: Pixels) -> npt.NDArray[np.float32]:
         """Of all classes, float32 [classes], for framed pixels, uint8 [H, W, C]."""
-        row = self._logits(pixels)
-        return np.asarray(self._original.probabilities(row, self._activation)[0], dtype=np.float32)
+        return np.asarray(self.scores(self.logits(pixels))[0], dtype=np.float32)
 
-    def _logits(self, pixels: Pixels) -> npt.NDArray[np.float32]:
-        picture = normalise(pixels, self._settled.normalization, "nchw")
+    def scores(self, logits: npt.NDArray[np.float32]) -> Floats:
+        """Probabilities [pictures, classes] of raw scores."""
+        return self._original.probabilities(logits, self.activation)
+
+    def otherwise(self, pixels: Pixels) -> Floats:
+        """Probabilities [answers, classes] in other arithmetic: `Original.otherwise`."""
+        with self._one_at_a_time:
+            return self._original.otherwise(self.values(pixels), self.activation)
+
+    def taps(self, pixels: Pixels) -> list[Tap]:
+        """What its modules take and give, for framed pixels and for those moved by rounding; scores last."""
+        picture = self.values(pixels)
+        rows: list[Floats] = []
+
+        def asked(values: npt.NDArray[np.float32]) -> Callable[[], object]:
+            return lambda: rows.append(
+                self._original.probabilities(self._original.ask(values, "picture"), self.activation)
+            )
+
+        with self._one_at_a_time, traceable():
+            found = taps_of(self._module, [asked(picture), asked(next(moved(picture)))])
+        return [*found, scores_tap(*rows)]
+
+    def values(self, pixels: Pixels) -> npt.NDArray[np.float32]:
+        """What the model takes for framed pixels: float32 [1, C, H, W]."""
+        return normalise(pixels, self._settled.normalization, "nchw")
+
+    def logits(self, pixels: Pixels) -> npt.NDArray[np.float32]:
+        """Its raw scores for framed pixels: float32 [1, columns]."""
+        picture = self.values(pixels)
         with self._one_at_a_time:
             return self._original.ask(picture, "picture")

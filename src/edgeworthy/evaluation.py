@@ -13,8 +13,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal, get_args
 
-import numpy as np
-
 from edgeworthy.cluster import Cluster, cluster, landed
 from edgeworthy.contract import Normalization
 from edgeworthy.decoding import STRICT, Decoding
@@ -107,7 +105,7 @@ def evaluate(
     jobs = max(1, min(jobs, len(examples)))
     models = [FileModel(file, normalization=normalization, jobs=jobs, provider=provider) for file in named]
     labels = sorted({example.label for example in examples})
-    resolutions = [resolve(labels, _names(model), who=str(model.path)) for model in models]
+    resolutions = [resolve(labels, model.count_classes(), who=str(model.path)) for model in models]
     known = set.intersection(*(set(resolution.ids) for resolution in resolutions))
     if not known:
         raise OptionError(
@@ -155,14 +153,6 @@ def evaluate(
         frames=frame_reports(entries, examples),
         against=comparisons(entries, examples),
     )
-
-
-def _names(model: FileModel) -> Sequence[str]:
-    """Of a file without names, it takes a picture to count its classes."""
-    if not model.class_names:
-        channels, height, width = model.input_size
-        model.probabilities(np.zeros((height, width, channels), np.uint8))
-    return model.class_names
 
 
 def _frames(model: FileModel, asked: Sequence[Mode]) -> list[tuple[Frame, str]]:

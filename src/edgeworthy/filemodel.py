@@ -26,6 +26,7 @@ class FileModel:
         jobs: pictures at a time, each on a thread of its own.
         threads: for one picture.
         provider: what computes.
+        optimize: whether ONNX Runtime may rewrite the graph before it runs it.
 
     Attributes:
         path: of the file.
@@ -44,8 +45,9 @@ class FileModel:
         jobs: int = 1,
         threads: int = 1,
         provider: Provider = "cpu",
+        optimize: bool = True,
     ) -> None:
-        session = Session(Path(file), threads=threads, provider=provider)
+        session = Session(Path(file), threads=threads, provider=provider, optimize=optimize)
         self.path, self.provider = session.path, provider
         self._sessions = SideBySide(session, jobs=jobs, threads=threads)
         self._facts = facts_of(session)
@@ -58,6 +60,11 @@ class FileModel:
         return self._facts.channels, self._facts.height_px, self._facts.width_px
 
     @property
+    def scores_name(self) -> str:
+        """Of the output that carries the classes."""
+        return self._sessions.shared.scores_port.name
+
+    @property
     def activation(self) -> Activation | None:
         """What makes probabilities of the trained model's outputs, as the file's evidence says."""
         recorded = self._facts.recorded.activation
@@ -67,14 +74,24 @@ class FileModel:
         """How pictures meet the input, and who says so: the caller, the file's evidence, or the platform."""
         return _frame(self._facts, asked)
 
+    def count_classes(self) -> tuple[str, ...]:
+        """The class names; of a file without names, it takes a picture to count them."""
+        if not self.class_names:
+            channels, height, width = self.input_size
+            self.probabilities(np.zeros((height, width, channels), np.uint8))
+        return self.class_names
+
+    def values(self, pixels: Pixels) -> npt.NDArray[np.float32]:
+        """What the input takes, float32 [1, C, H, W] or [1, H, W, C], for framed pixels, uint8 [H, W, C]."""
+        return normalise(pixels, self.normalization, self._facts.layout)
+
     def probabilities(self, pixels: Pixels) -> npt.NDArray[np.float32]:
         """Of all classes, float32 [classes], for framed pixels, uint8 [H, W, C].
 
         Raises:
             ModelFileError: where the file fails, or names another number of classes.
         """
-        values = normalise(pixels, self.normalization, self._facts.layout)
-        scores = self._sessions.scores(values).reshape(-1)
+        scores = self._sessions.scores(self.values(pixels)).reshape(-1)
         if not self.class_names:
             self.class_names = tuple(map(str, range(len(scores))))
         if len(self.class_names) != len(scores):

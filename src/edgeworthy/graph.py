@@ -151,7 +151,7 @@ def prune(graph: GraphProto) -> int:
             continue
         needed.add(name)
         if name in makers:
-            waiting += _needs(makers[name])
+            waiting += needs(makers[name])
     gone = _delete(graph.node, lambda node: not needed.intersection(filter(None, node.output)))
     gone += _delete(graph.initializer, lambda tensor: tensor.name not in needed)
     known = needed | {name for node in graph.node for name in node.output}
@@ -159,7 +159,8 @@ def prune(graph: GraphProto) -> int:
     return gone
 
 
-def _needs(node: NodeProto) -> list[str]:
+def needs(node: NodeProto) -> list[str]:
+    """The names that a node reads, those that its subgraphs take from around it included."""
     names = list(node.input)
     for graph in subgraphs_of(node):
         names += [name for inner in nodes_within(graph) for name in inner.input]

@@ -150,6 +150,16 @@ def tensors_of(model: ModelProto) -> Iterator[Any]:
             yield from graph.initializer
 
 
+def damaged_name(model: ModelProto) -> bytes | None:
+    """A name that is no UTF-8, which protobuf hands out as bytes; None where all are text."""
+    values = (*model.graph.input, *model.graph.output, *model.graph.initializer)
+    names: list[Any] = [value.name for value in values]
+    for node in nodes_of(model):
+        names += [node.op_type, node.domain, node.name, *node.input, *node.output]
+        names += [attribute.name for attribute in node.attribute]
+    return next((name for name in names if not isinstance(name, str)), None)
+
+
 def tensor_shape(value: Any) -> tuple[int | str, ...] | None:
     """Shape of a ValueInfoProto; None without one.
 

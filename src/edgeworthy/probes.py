@@ -5,6 +5,7 @@ Probes are made in code from a fixed seed, as uint8 [H, W, C] pixels before norm
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy.typing as npt
 
 Pixels = npt.NDArray[np.uint8]
 
-_SEED = 2016
+_SEED, _ROUNDING_SEED = 2016, 23
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,14 @@ def standard_probes(height: int, width: int, channels: int) -> list[Probe]:
     half[: height // 2] = 255
     probes.append(Probe("half black, half white", half))
     return probes
+
+
+def moved(picture: npt.NDArray[np.float32]) -> Iterator[npt.NDArray[np.float32]]:
+    """A picture twice, with each value moved by one unit in the last place, up or down, as rounding can."""
+    random = np.random.default_rng(_ROUNDING_SEED)
+    for sign in (1, -1):
+        signs = sign * random.choice((-1, 1), picture.shape)
+        yield (picture * (1 + signs * float(np.finfo(np.float32).eps))).astype(np.float32)
 
 
 _LEVELS = (("black", 0), ("white", 255), ("grey", 128))

@@ -20,10 +20,10 @@ from edgeworthy.examination import Examination, memory_for
 from edgeworthy.model import (
     Draft,
     append_metadata,
+    damaged_name,
     digest,
     draft,
     metadata_of,
-    nodes_of,
     parse,
     read,
     read_bytes,
@@ -142,13 +142,7 @@ class _Original:
 
 
 def _require_text(model: ModelProto) -> None:
-    """Stop at names that are no UTF-8: protobuf hands them out as bytes."""
-    values = (*model.graph.input, *model.graph.output, *model.graph.initializer)
-    names = [value.name for value in values]
-    for node in nodes_of(model):
-        names += [node.op_type, node.domain, node.name, *node.input, *node.output]
-        names += [attribute.name for attribute in node.attribute]
-    bad = next((name for name in names if not isinstance(name, str)), None)
+    bad = damaged_name(model)
     if bad is not None:
         raise IrreparableError(f"The file is damaged: the name {bad[:40]!r} is not valid UTF-8.")
 

@@ -160,8 +160,13 @@ class Session:
         """The output that carries the classes, or else the first."""
         return self.outputs[scores_output([port.name for port in self.outputs]) or 0]
 
-    def scores(self, batch: Array) -> Array:
-        """Scores for one picture of the input's shape, optional inputs being ones; float32 [1, classes]."""
+    @property
+    def picture_port(self) -> Port:
+        """The input that takes the picture, or else the first."""
+        return self.picture or self.inputs[0]
+
+    def feeds(self, batch: Array) -> dict[str, npt.NDArray[Any]]:
+        """What `run` takes for one picture of the input's shape, optional inputs being ones."""
         feeds: dict[str, npt.NDArray[Any]] = {
             port.name: np.ones(
                 [dim if isinstance(dim, int) else 1 for dim in port.shape],
@@ -170,8 +175,11 @@ class Session:
             for port in self.inputs
             if port is not self.picture
         }
-        feeds[(self.picture or self.inputs[0]).name] = batch
-        values = self.run(feeds, [self.scores_port.name])[0]
+        return feeds | {self.picture_port.name: batch}
+
+    def scores(self, batch: Array) -> Array:
+        """Scores for one picture of the input's shape, optional inputs being ones; float32 [1, classes]."""
+        values = self.run(self.feeds(batch), [self.scores_port.name])[0]
         return np.asarray(values, dtype=np.float32)
 
 

@@ -1,4 +1,4 @@
-"""What repairs let run in the sandbox: shape inference and ONNX Runtime, on files and JSON values."""
+"""What repairs and comparisons let run in the sandbox: shape inference, ONNX Runtime; files, JSON values."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from edgeworthy.native import whole_onnx
 from edgeworthy.runtime import Session
+from edgeworthy.sketches import sketch
 
 MODULE = __name__
 
@@ -79,3 +80,38 @@ def ports(path: str) -> dict[str, Any]:
         kind: [[port.name, port.dtype, list(port.shape)] for port in group]
         for kind, group in (("inputs", session.inputs), ("outputs", session.outputs))
     }
+
+
+def tap(path: str, feeds: str, target: str, names: list[str], orders: dict[str, list[int]]) -> dict[str, Any]:
+    """Look at values inside a graph, as sketches; ONNX Runtime leaves the graph as it is.
+
+    Args:
+        path: of the model, which gives these values out.
+        feeds: an .npz file with the pictures, one array each.
+        target: an .npz file to write: for each value and picture, `value.picture`, both counted from 0. Of
+            values with four axes also `value.picture.turned`, from [N, H, W, C] to [N, C, H, W].
+        names: of the values.
+        orders: in which to take the columns of some values, which have one for each class.
+
+    Returns:
+        `shapes`, and `dtypes` as numpy names them; None for both where a value is no array of numbers.
+    """
+    session = Session(Path(path), optimize=False)
+    shapes: list[list[int] | None] = [None] * len(names)
+    dtypes: list[str | None] = [None] * len(names)
+    found: dict[str, Any] = {}
+    with np.load(feeds, allow_pickle=False) as pictures:
+        batches = [pictures[name] for name in sorted(pictures.files)]
+    for run, batch in enumerate(batches):
+        for place, values in enumerate(session.run(session.feeds(batch), names)):
+            if not isinstance(values, np.ndarray) or values.dtype.kind not in "fiu":
+                continue
+            shapes[place], dtypes[place] = list(values.shape), str(values.dtype)
+            order = orders.get(names[place], [])
+            if order and values.ndim == 2 and values.shape[1] == len(order):
+                values = values[:, order]  # noqa: PLW2901
+            found[f"{place}.{run}"] = sketch(values)
+            if values.ndim == 4:
+                found[f"{place}.{run}.turned"] = sketch(values.transpose(0, 3, 1, 2))
+    np.savez(target, **found)
+    return {"shapes": shapes, "dtypes": dtypes}

@@ -28,12 +28,14 @@ COMMANDS = {
     "predict": "Classify pictures with an ONNX file.",
     "evaluate": "Measure ONNX files on labelled pictures, as the platform will see them.",
     "benchmark": "Measure how fast ONNX files are on this machine, and what they cost.",
+    "compare": "Say whether two classifiers predict the same, and where they part.",
     "completion": "Print the script that completes commands in a shell.",
 }
 
 EXIT_CODES = {
     0: "Fine: it was done, and the model keeps the contract.",
-    1: "The model falls short: a rule is broken, a proof failed, some pictures could not be read.",
+    1: "The model falls short: a rule is broken, a proof failed, two classifiers differ, some pictures "
+    "could not be read.",
     2: "The call could not be carried out: a bad option, a file that is no model, no weights.",
     130: "Interrupted from the keyboard (143: by SIGTERM); nothing half-written is left behind, "
     "but what --resume goes on from.",

@@ -14,9 +14,9 @@ from edgeworthy.cli.shared import (
     TextsCommand,
     examples,
     json_option,
-    output_console,
     page_of,
     page_options,
+    print_blocks,
     print_json,
     status_console,
     trained_of,
@@ -106,16 +106,12 @@ def command(files: tuple[Path, ...], as_json: bool, **options: Any) -> int:
 
 
 def _show(found: Benchmark, *, as_json: bool) -> None:
-    from rich.text import Text
-
     from edgeworthy.report.benchmark import render_benchmark
 
     if as_json:
         print_json(found)
-        return
-    console = output_console()
-    for block in render_benchmark(found):
-        console.print(block, soft_wrap=isinstance(block, Text))
+    else:
+        print_blocks(render_benchmark(found))
 
 
 @contextlib.contextmanager

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +16,10 @@ from edgeworthy.cli.shared import (
     json_option,
     normalization_of,
     normalization_options,
-    output_console,
     page_of,
     page_options,
+    picture_progress,
+    print_blocks,
     print_json,
     provider_option,
     refuse_engine_options,
@@ -92,7 +91,7 @@ def command(files: tuple[Path, ...], data: str, as_json: bool, **options: Any) -
         hint = f"Did you mean {least / 100:g}?" if 1 < least <= 100 else ""
         raise OptionError(f"--min-top1 {least:g} is no share in 0..1.", hint=hint)
     with page_of(options, extra="evaluate") as write_page:
-        with _progress() as (on_start, on_picture):
+        with picture_progress() as (on_start, on_picture):
             evaluation = evaluate(
                 files,
                 data,
@@ -121,16 +120,12 @@ def command(files: tuple[Path, ...], data: str, as_json: bool, **options: Any) -
 
 
 def _show(evaluation: Evaluation, *, as_json: bool) -> None:
-    from rich.text import Text
-
     from edgeworthy.report.evaluation import render_evaluation
 
     if as_json:
         print_json(evaluation)
-        return
-    console = output_console()
-    for block in render_evaluation(evaluation):
-        console.print(block, soft_wrap=isinstance(block, Text))
+    else:
+        print_blocks(render_evaluation(evaluation))
 
 
 def _verdict(evaluation: Evaluation, least: float | None) -> int:
@@ -149,16 +144,3 @@ def _verdict(evaluation: Evaluation, least: float | None) -> int:
             soft_wrap=True,
         )
     return 1 if missed or unmeasured or evaluation.unreadable else 0
-
-
-@contextlib.contextmanager
-def _progress() -> Iterator[tuple[Callable[[int], None] | None, Callable[[], None] | None]]:
-    """What is called with the number of pictures, and after each; a bar where stderr is a terminal."""
-    if not status_console().is_terminal:
-        yield None, None
-        return
-    from edgeworthy.cli.progress import pictures_bar
-
-    with pictures_bar() as bar:
-        task = bar.add_task("", total=None)
-        yield (lambda total: bar.update(task, total=total)), (lambda: bar.advance(task))

@@ -80,7 +80,7 @@ def command(file: Path, as_json: bool, **options: Any) -> None:
     if as_json:
         print_json(repaired)
     elif diff:
-        output_console().print(render_difference(repaired), soft_wrap=True)
+        output_console().print(render_difference(repaired.difference), soft_wrap=True)
         status_console().print(render_repair(repaired), soft_wrap=True)
     else:
         output_console().print(render_repair(repaired), soft_wrap=True)

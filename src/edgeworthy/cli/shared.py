@@ -7,7 +7,7 @@ import json
 import math
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -17,7 +17,7 @@ from edgeworthy.errors import OptionError
 from edgeworthy.plain import json_line, plain
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
 
     from edgeworthy.contract import Normalization
     from edgeworthy.decoding import Decoding
@@ -117,28 +117,43 @@ provider_option = click.option(
 )
 
 
+def weights_options(function: F) -> F:
+    """`--checkpoint`, `--arch` and `--trust-pickle`: what goes with a trained model."""
+    for option in (
+        click.option(
+            "--trust-pickle", is_flag=True, help="Let a file run code when it is loaded. Only for your own."
+        ),
+        click.option("--arch", help="For a file of weights: the source whose architecture they belong to."),
+        click.option(
+            "--checkpoint",
+            type=click.Path(path_type=Path),
+            help="The trained model's weights: .pth, .pt or .safetensors.",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+def names_weights(options: dict[str, Any]) -> bool:
+    """Whether one of those three is given."""
+    return bool(options["checkpoint"] or options["arch"] or options["trust_pickle"])
+
+
+def source_of(spec: str, options: dict[str, Any]) -> SourceRequest:
+    """A trained model, with what those three say of it."""
+    from edgeworthy.sources.base import SourceRequest
+
+    return SourceRequest(
+        spec=spec,
+        checkpoint=options["checkpoint"],
+        arch=options["arch"],
+        trust_pickle=options["trust_pickle"],
+    )
+
+
 def trained_options(name: str, text: str) -> Callable[[F], F]:
     """`--against SOURCE`, or another name with its help, and what goes with it."""
-
-    def decorate(function: F) -> F:
-        for option in (
-            click.option(
-                "--trust-pickle",
-                is_flag=True,
-                help="Let a file run code when it is loaded. Only for your own.",
-            ),
-            click.option("--arch", help="Where SOURCE is a file of weights: the source of its architecture."),
-            click.option(
-                "--checkpoint",
-                type=click.Path(path_type=Path),
-                help="Its weights: .pth, .pt or .safetensors.",
-            ),
-            click.option(name, metavar="SOURCE", help=text),
-        ):
-            function = option(function)
-        return function
-
-    return decorate
+    return lambda function: click.option(name, metavar="SOURCE", help=text)(weights_options(function))
 
 
 def trained_of(options: dict[str, Any], name: str) -> SourceRequest | None:
@@ -148,18 +163,11 @@ def trained_of(options: dict[str, Any], name: str) -> SourceRequest | None:
         OptionError: where there is something for a source, and none.
     """
     spec = options[name.lstrip("-")]
-    if spec is None:
-        if options["checkpoint"] or options["arch"] or options["trust_pickle"]:
-            raise OptionError(f"--checkpoint, --arch and --trust-pickle go with {name}.", hint="Name it.")
-        return None
-    from edgeworthy.sources.base import SourceRequest
-
-    return SourceRequest(
-        spec=spec,
-        checkpoint=options["checkpoint"],
-        arch=options["arch"],
-        trust_pickle=options["trust_pickle"],
-    )
+    if spec is not None:
+        return source_of(spec, options)
+    if names_weights(options):
+        raise OptionError(f"--checkpoint, --arch and --trust-pickle go with {name}.", hint="Name it.")
+    return None
 
 
 def page_options(function: F) -> F:
@@ -239,6 +247,19 @@ def refuse_engine_options(options: dict[str, Any]) -> None:
         raise OptionError("--address and --workers are for a Ray cluster.", hint="Add --engine ray.")
 
 
+@contextlib.contextmanager
+def picture_progress() -> Iterator[tuple[Callable[[int | None], None] | None, Callable[[], None] | None]]:
+    """What is called with the number of pictures, and after each; a bar where stderr is a terminal."""
+    if not status_console().is_terminal:
+        yield None, None
+        return
+    from edgeworthy.cli.progress import pictures_bar
+
+    with pictures_bar() as bar:
+        task = bar.add_task("", total=None)
+        yield (lambda total: bar.update(task, total=total)), (lambda: bar.advance(task))
+
+
 def decoding_options(function: F) -> F:
     """`--truncated` and `--fast-decode`."""
     for option in (
@@ -296,6 +317,15 @@ def output_console() -> Console:
 def status_console() -> Console:
     """For progress and errors, on stderr."""
     return _console(sys.stderr)
+
+
+def print_blocks(blocks: Iterable[RenderableType]) -> None:
+    """Results on stdout, block by block."""
+    from rich.text import Text
+
+    console = output_console()
+    for block in blocks:
+        console.print(block, soft_wrap=isinstance(block, Text))
 
 
 def print_json(value: Any) -> None:

@@ -14,11 +14,10 @@ from edgeworthy.contract import SUM_TOLERANCE, Layout, Normalization
 from edgeworthy.errors import NotAClassifierError, OptionError, UnstableModelError, first_line
 from edgeworthy.evidence import Activation
 from edgeworthy.exporting.outputs import Accessor, find_scores
+from edgeworthy.probes import moved
 from edgeworthy.silence import quiet
 
 Floats = npt.NDArray[np.floating[Any]]
-
-_SEED = 23
 
 STABLE_WITHIN = 1e-6  # two eager runs on one picture may differ by this much in a logit's relative size
 
@@ -132,12 +131,7 @@ class Original:
         rounding is as good as computation in floating point can be (Higham, Accuracy and Stability of
         Numerical Algorithms, 1.5, backward error).
         """
-        random = np.random.default_rng(_SEED)
-        answers = []
-        for sign in (1, -1):
-            signs = sign * random.choice((-1, 1), picture.shape)
-            moved = (picture * (1 + signs * float(np.finfo(np.float32).eps))).astype(np.float32)
-            answers.append(self.probabilities(self._row(moved), activation))
+        answers = [self.probabilities(self._row(other), activation) for other in moved(picture)]
         double = self._in_float64(picture, activation)
         return np.concatenate(answers if double is None else [double, *answers])
 

@@ -68,7 +68,7 @@ def figures_of(run: Run) -> tuple[str, ...]:
     """The cells of a run, in the order of HEADINGS."""
     figures = run.figures
     shares = (figures.top1, figures.top5, figures.precision, figures.recall, figures.f1)
-    return (*map(_percent, shares), _number(figures.log_loss), _percent(figures.calibration_error))
+    return (*map(percent, shares), _number(figures.log_loss), percent(figures.calibration_error))
 
 
 def short_name(evaluation: Evaluation, file: str) -> str:
@@ -141,7 +141,7 @@ def _weaknesses(run: Run) -> Iterator[Text]:
     if worst:
         text = Text(f"Worst classes ({where})", "bold")
         for one in worst[:_WORST]:
-            text.append(f"\n  {_percent(one.recall):>20} of {one.pictures:>4} {printable(one.name)}", "")
+            text.append(f"\n  {percent(one.recall):>20} of {one.pictures:>4} {printable(one.name)}", "")
         yield text
     if run.mistakes:
         text = Text(f"Surest mistakes ({where})", "bold")
@@ -157,7 +157,8 @@ def _weaknesses(run: Run) -> Iterator[Text]:
         yield text
 
 
-def _percent(value: Interval | None) -> str:
+def percent(value: Interval | None) -> str:
+    """A share with its interval."""
     if value is None:
         return "-"
     return f"{100 * value.value:.1f} % [{100 * value.low:.1f}, {100 * value.high:.1f}]"

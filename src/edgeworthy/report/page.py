@@ -1,4 +1,4 @@
-"""An evaluation as one HTML page that needs no network: pictures and drawings are inside."""
+"""Results as HTML pages that need no network: pictures and drawings are inside."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ from typing import Any, NamedTuple
 from edgeworthy.errors import EdgeworthyError
 from edgeworthy.images import open_picture
 from edgeworthy.pictures.parquet import pictures_of
+from edgeworthy.report.comparison import facts, only, parting_lines
 from edgeworthy.report.evaluation import HEADINGS, figures_of, headline, remarks, short_name, worst_classes
 from edgeworthy.report.tables import printable
 from edgeworthy.report.templates import template
-from edgeworthy.results import Confusion, Evaluation, Run
+from edgeworthy.results import Comparison, Confusion, Evaluation, Run
 
 _TILE_PX = 168
 _CLASSES = 24  # in the matrix; of more, those that are taken for each other most often
 _WORST = 12
 _SHOWN = 24  # pictures in each gallery
+_PICTURED = 1000  # disagreements that are shown with their picture
 
 
 class Cell(NamedTuple):
@@ -50,6 +52,24 @@ def evaluation_page(evaluation: Evaluation, *, column: str | None = None) -> str
         remarks=list(remarks(evaluation)),
         thumbnail=thumbnails.of,
         shown=_SHOWN,
+        pictured=_PICTURED,
+    )
+
+
+def comparison_page(comparison: Comparison) -> str:
+    """The page's HTML.
+
+    Raises:
+        MissingExtraError: without Jinja2.
+    """
+    thumbnails = _Thumbnails(None)
+    return template("comparison.html", extra="evaluate").render(
+        comparison=comparison,
+        facts=list(facts(comparison)),
+        only=list(only(comparison)),
+        parting=list(parting_lines(comparison.parting)) if comparison.parting else [],
+        thumbnail=thumbnails.of,
+        pictured=_PICTURED,
     )
 
 

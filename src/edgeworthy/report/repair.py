@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from edgeworthy.report.findings import option_for, summary
@@ -39,12 +40,12 @@ def render_repair(repaired: Repaired) -> Text:
     return text
 
 
-def render_difference(repaired: Repaired) -> Text:
-    """A unified difference of both graphs, coloured."""
+def render_difference(lines: Iterable[str]) -> Text:
+    """A unified difference of two graphs, coloured."""
     from rich.text import Text
 
     text = Text()
-    for line in repaired.difference:
+    for line in lines:
         text.append(f"{printable(line)}\n", _DIFFERENCE_STYLES.get(line[:1], ""))
     text.rstrip()
     return text
