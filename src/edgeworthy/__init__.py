@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from edgeworthy.linter import check
     from edgeworthy.pictures import Picture, list_pictures
     from edgeworthy.predictor import predict
+    from edgeworthy.quantization import quantize
     from edgeworthy.repairer import repair
 
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
     "inspect",
     "list_pictures",
     "predict",
+    "quantize",
     "repair",
 ]
 
@@ -63,6 +65,7 @@ _HOMES = {
     "inspect": "inspector",
     "list_pictures": "pictures",
     "predict": "predictor",
+    "quantize": "quantization",
     "repair": "repairer",
 }
 

@@ -21,6 +21,7 @@
         ├── IrreparableError          a file cannot be made to keep the contract
         ├── SimplifyError             the simplifier failed, or changed predictions
         ├── ParityError               the file predicts something else
+        ├── AccuracyError             a smaller file loses too much
         └── NotConformantError        the finished file breaks a rule
 
 A message states the offending value and what was expected; `hint` is the next step to take.
@@ -124,6 +125,18 @@ class SimplifyError(FallsShortError):
 
 class ParityError(FallsShortError):
     """The file predicts something else than the model it came from."""
+
+
+class AccuracyError(FallsShortError):
+    """A file in lower precision loses more than is allowed.
+
+    Attributes:
+        outcome: what was tried, a `results.Quantized` without a path.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", outcome: object = None) -> None:
+        super().__init__(message, hint=hint)
+        self.outcome = outcome
 
 
 class NotConformantError(FallsShortError):

@@ -27,6 +27,7 @@ COMMANDS = {
     "rule": "Explain what a rule requires, and why.",
     "predict": "Classify pictures with an ONNX file.",
     "evaluate": "Measure ONNX files on labelled pictures, as the platform will see them.",
+    "quantize": "Make an ONNX file smaller and quicker, and prove that it keeps its accuracy.",
     "benchmark": "Measure how fast ONNX files are on this machine, and what they cost.",
     "compare": "Say whether two classifiers predict the same, and where they part.",
     "completion": "Print the script that completes commands in a shell.",

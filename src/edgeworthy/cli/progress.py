@@ -30,3 +30,16 @@ def pictures_bar() -> Progress:
 
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("pictures"), Rate(), TimeRemainingColumn())
     return Progress(*columns, console=status_console(), transient=True)
+
+
+def stages_bar() -> Progress:
+    """Says what is being done, and how much of it is left; it vanishes when it is left."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    return Progress(*columns, console=status_console(), transient=True)

@@ -60,6 +60,8 @@ def _evidence(file: Inspection) -> Iterator[tuple[str, str]]:
         yield from _making(evidence)
     if "repair" in evidence:
         yield from _mending(evidence["repair"])
+    if "quantization" in evidence:
+        yield "Quantized", _read(lambda: _quantized(json.loads(evidence["quantization"])))
 
 
 def _making(evidence: Mapping[str, str]) -> Iterator[tuple[str, str]]:
@@ -81,6 +83,18 @@ def _mending(text: str) -> Iterator[tuple[str, str]]:
 
 def _repairs(record: Mapping[str, Any]) -> str:
     return f"edgeworthy {record['version']}: {', '.join(dict.fromkeys(record['repairs']))}"
+
+
+def _quantized(record: Mapping[str, Any]) -> str:
+    """What the proof above says is of the file before this."""
+    gate = record["gate"]
+    told = f"{gate['agreement']['value']:.4f} of the best classes kept on {gate['pictures']} pictures"
+    if gate["drop"]:
+        told += f", {gate['drop']['value']:.2f} points of top-1 lost"
+    verdict = "held" if gate["held"] else "missed"
+    return (
+        f"{record['precision']} after that proof, by edgeworthy {record['version']}; gate {verdict}: {told}"
+    )
 
 
 def _proof(proof: Mapping[str, Any]) -> str:

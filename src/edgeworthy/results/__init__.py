@@ -61,6 +61,14 @@ from edgeworthy.results.predicting import (
     Score,
     Unreadable,
 )
+from edgeworthy.results.quantizing import (
+    Attempt,
+    Blame,
+    Gate,
+    Precision,
+    Quantized,
+    RangeMethod,
+)
 
 __all__ = [
     "SEVERITIES",
@@ -69,8 +77,10 @@ __all__ = [
     "Answer",
     "Apart",
     "Artefact",
+    "Attempt",
     "Benchmark",
     "Bin",
+    "Blame",
     "Change",
     "ClassFigures",
     "ColdStart",
@@ -85,6 +95,7 @@ __all__ = [
     "Finding",
     "Flip",
     "FrameReport",
+    "Gate",
     "GraphNode",
     "Inspection",
     "Interval",
@@ -94,8 +105,11 @@ __all__ = [
     "OperatorTime",
     "Parity",
     "Parting",
+    "Precision",
     "Prediction",
     "Profile",
+    "Quantized",
+    "RangeMethod",
     "Ratio",
     "Repaired",
     "Run",
