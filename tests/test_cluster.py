@@ -15,6 +15,7 @@ from edgeworthy import evaluate
 from edgeworthy.cli import main
 from edgeworthy.cluster import cluster
 from edgeworthy.errors import EdgeworthyError, MissingExtraError, ModelFileError, OptionError
+from edgeworthy.labelled import Labelled
 from edgeworthy.report.parts import SharedParts, Span
 from edgeworthy.report.runs import Run
 from tests.factory import classifier_file
@@ -184,9 +185,37 @@ def test_evaluate_gives_the_same_on_a_cluster(ready, place, capsys):
     assert len(local.unreadable) == PICTURES // 50 // 2  # the others are mules, which nobody looks at
     assert [one.path for one in spread.unreadable] == [one.path for one in local.unreadable]
     assert replace(spread, unreadable=()) == replace(local, unreadable=())
+
+
+@pytest.mark.parametrize(
+    ("details", "message"),
+    [({"against": "timm:resnet18"}, "not sent to a cluster"), ({"jobs": 3}, "--workers 3")],
+)
+def test_what_evaluate_cannot_do_on_a_cluster(details, message, place, capsys):
+    words = [f"--{name}={value}" for name, value in details.items()]
     with pytest.raises(SystemExit) as ended:
-        main(["evaluate", "m.onnx", "--data", "t.csv", "--engine", "ray", "--against", "timm:resnet18"])
-    assert (ended.value.code, "not sent to a cluster" in capsys.readouterr().err) == (2, True)
+        main(["evaluate", "m.onnx", "--data", "t.csv", "--engine", "ray", *words])
+    assert (ended.value.code, message in capsys.readouterr().err) == (2, True)
+    with pytest.raises(OptionError, match=message):
+        evaluate("m.onnx", "t.csv", engine="ray", **details)
+
+
+def test_evaluate_loses_nothing_with_a_worker_that_is_killed(ready, place):
+    """After the first of some 60 tasks for two workers, both of which are then at work on others."""
+    paths = sorted((place / "photos").iterdir())
+    examples = [Labelled(str(path), ("cat", "dog", "horse")[at % 3]) for at, path in enumerate(paths * 13)]
+    seen, killed = [], []
+
+    def on_picture():
+        seen.append(1)
+        if not killed:
+            killed.append(workers()[0])
+            os.kill(killed[0], signal.SIGKILL)
+
+    spread = evaluate("m.onnx", examples, engine="ray", on_picture=on_picture)
+    assert killed
+    assert len(seen) == len(examples)
+    assert spread == evaluate("m.onnx", examples)
 
 
 def test_pictures_at_addresses(ready, place, run, capsys):

@@ -71,7 +71,7 @@ def evaluate(
         path_column: of a table, where its name is none of the usual ones.
         label_column: likewise.
         mistakes: how many of the surest wrong answers are kept for each file and frame.
-        jobs: pictures at a time; 0 takes all cores.
+        jobs: pictures at a time on this machine; 0 takes all cores.
         decoding: what to do about files that end too early, and with JPEG files far larger than the input.
         provider: what computes the files' answers.
         engine: `ray` has the pictures seen by a Ray cluster's workers; the figures are the same.
@@ -81,11 +81,13 @@ def evaluate(
         on_picture: called after each picture.
 
     Raises:
-        OptionError: where there is nothing to measure: no pictures, none that can be read, no label known.
+        OptionError: where there is nothing to measure: no pictures, none that can be read, no label known;
+            and for what a cluster cannot do.
         ModelFileError: where a file is no classifier of pictures.
         MissingExtraError: without scikit-learn; with `against`, without torch.
     """
     require_library()  # before work is done
+    _refuse_mixtures(engine, against=against, jobs=jobs)
     named = [files] if isinstance(files, str | Path) else list(files)
     if not named:
         raise OptionError("No file to evaluate is given.", hint="Give one ONNX file or more.")
@@ -94,13 +96,6 @@ def evaluate(
         if isinstance(data, str | Path)
         else list(data)
     )
-    if engine not in get_args(Engine):
-        raise OptionError(f"Unknown engine {engine!r}.", hint=f"Use one of: {', '.join(get_args(Engine))}.")
-    if engine == "ray" and against is not None:
-        raise OptionError(
-            "The trained model is not sent to a cluster.",
-            hint="Compare with it on one machine: --engine local.",
-        )
     jobs, _ = shared_out(jobs, 1)
     jobs = max(1, min(jobs, len(examples)))
     models = [FileModel(file, normalization=normalization, jobs=jobs, provider=provider) for file in named]
@@ -153,6 +148,24 @@ def evaluate(
         frames=frame_reports(entries, examples),
         against=comparisons(entries, examples),
     )
+
+
+def _refuse_mixtures(engine: Engine, *, against: str | SourceRequest | None, jobs: int) -> None:
+    """Stop before work is done for what cannot be."""
+    if engine not in get_args(Engine):
+        raise OptionError(f"Unknown engine {engine!r}.", hint=f"Use one of: {', '.join(get_args(Engine))}.")
+    if engine == "local":
+        return
+    if against is not None:
+        raise OptionError(
+            "The trained model is not sent to a cluster.",
+            hint="Compare with it on one machine: --engine local.",
+        )
+    if jobs:
+        raise OptionError(
+            "--jobs and --engine ray exclude each other.",
+            hint=f"A worker is one process on one core: --workers {jobs}.",
+        )
 
 
 def _frames(model: FileModel, asked: Sequence[Mode]) -> list[tuple[Frame, str]]:
