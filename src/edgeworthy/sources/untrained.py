@@ -22,6 +22,7 @@ _LOGIT_STD = 3.0  # spread that makes softmax favour a few classes without satur
 _SPREADINGS = 3
 _CLOSE = 0.01  # of that spread: near enough
 _CLOSING = 0.25  # what a norm that began with nothing lets through: with 1, attention on attention is chaotic
+_TINY = 1e-12
 _FAINT = 0.1  # a layer's deviation below which, and above whose inverse, it is scaled
 
 
@@ -119,7 +120,8 @@ def _spread(module: nn.Module, head: Any, pictures: Any) -> None:
     The features need one pass where the head's output is the model's. Where other heads add to it, one step
     does a part of it, and every look at the logits takes a pass.
     """
-    from torch import Tensor
+    import torch
+    from torch import Tensor, nn
 
     if not isinstance(head.weight, Tensor):
         return
@@ -140,11 +142,16 @@ def _spread(module: nn.Module, head: Any, pictures: Any) -> None:
         if deviation > 0:
             head.weight.mul_(min(_LOGIT_STD / deviation, 1e4))
             logits = _logits(rerun, *inputs)
-        if logits is not None and isinstance(head.bias, Tensor):
-            mean = logits.mean(dim=0)
-            if mean.shape == head.bias.shape:
-                head.bias.sub_(mean)
-                logits = _logits(rerun, *inputs)
+        if logits is None:
+            return
+        mean = logits.mean(dim=0)
+        if isinstance(head.bias, Tensor) and mean.shape == head.bias.shape:
+            head.bias.sub_(mean)
+            logits = _logits(rerun, *inputs)
+        elif head.bias is None and alone and isinstance(head, nn.Linear):
+            features = inputs[0].mean(dim=0)  # what all pictures have in common is taken out of the weights
+            head.weight.sub_(torch.outer(mean, features) / features.square().sum().clamp(min=_TINY))
+            logits = _logits(rerun, *inputs)
 
 
 def _logits(layer: nn.Module, *inputs: Any) -> Tensor | None:
