@@ -184,10 +184,13 @@ def _source(library: str, name: str, folder: Path) -> tuple[str, dict[str, Any]]
         return f"timm:{name}", {"classes": _names(timm.get_pretrained_cfg(name).num_classes or 1000)}
     if library == "torchvision":
         return f"torchvision:{name}", {"classes": _names(1000)}
-    from benchmarks.small_configs import small_config, small_side
+    from benchmarks.small_configs import small_config, small_processor, small_side
 
     config = small_config(name)
     config.save_pretrained(folder / name)
+    processor = small_processor(config)
+    if processor is not None:
+        processor.save_pretrained(folder / name)
     side = small_side(config)
     return f"hf:{folder / name}", {
         "classes": _names(config.num_labels),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 CLASSES = 4
@@ -160,7 +161,21 @@ def small_config(model_type: str) -> Any:
 
 def small_side(config: Any) -> int:
     """The side in pixels of a square input that the configuration is meant for; 64 where it does not say."""
+    if config.model_type == "imagegpt":
+        return math.isqrt(config.n_positions)
     side = getattr(config, "image_size", None) or getattr(
         getattr(config, "vision_config", None), "image_size", 64
     )
     return int(side[0] if isinstance(side, list | tuple) else side)
+
+
+def small_processor(config: Any) -> Any:
+    """The image processor that a model cannot do without, from a fixed seed; None where it can."""
+    if config.model_type != "imagegpt":
+        return None
+    import numpy as np
+    from transformers import ImageGPTImageProcessor
+
+    clusters = np.random.default_rng(7).uniform(-1, 1, (config.vocab_size - 1, 3))  # one starts a sequence
+    side = small_side(config)
+    return ImageGPTImageProcessor(clusters=clusters.tolist(), size={"height": side, "width": side})

@@ -17,6 +17,7 @@ from edgeworthy.images import frame_picture
 from edgeworthy.silence import quiet
 from edgeworthy.sources.base import SourceRequest
 from edgeworthy.sources.image_processors import pipeline_of
+from edgeworthy.sources.imagegpt import nearest
 from edgeworthy.sources.registry import load_source
 from edgeworthy.sources.torchvision_shim import mend_torchvision
 from tests.test_sources import fill
@@ -262,7 +263,6 @@ def test_a_multi_label_model_gets_sigmoids(folder):
         ({"hidden_size": "many"}, r"cannot make|does not understand"),
         ({"patch_size": 0}, r"cannot make"),
         ({"hidden_act": "no such function"}, r"cannot make"),
-        ({"model_type": "imagegpt"}, "takes colour tokens in place of pixels"),
         ({"model_type": "clip", "architectures": ["CLIPModel"]}, "one text for each class with --prompts"),
     ],
 )
@@ -361,6 +361,103 @@ def test_siglips_patches_are_cut_in_the_graph(tmp_path):
             assert torch.allclose(trained.module(ours), model(**given).logits, atol=1e-5)
     with pytest.raises(ValueError, match="50x48 px is no whole number of patches of 8 px"):
         trained.module(torch.zeros(1, 3, 50, 48))
+
+
+@pytest.fixture
+def imagegpt(tmp_path):
+    """A classifier of colour tokens in a folder, with its image processor on Pillow."""
+    config = small_config("imagegpt")
+    config.id2label = dict(enumerate(NAMES))
+    torch.manual_seed(5)
+    model = Classifier.from_config(config).eval()
+    torch.nn.init.normal_(model.transformer.wte.weight)
+    torch.nn.init.normal_(model.score.weight)
+    clusters = np.random.default_rng(4).uniform(-1, 1, (16, 3)).tolist()
+    processor = transformers.ImageGPTImageProcessorPil(clusters=clusters, size={"height": 8, "width": 8})
+    with quiet():
+        model.save_pretrained(tmp_path / "gpt")
+        processor.save_pretrained(tmp_path / "gpt")
+    return tmp_path / "gpt", model, processor
+
+
+def test_imagegpts_tokens_are_those_of_its_processor(imagegpt):
+    folder, model, processor = imagegpt
+    trained = load(folder)
+    assert trained.input_size == (3, 8, 8)
+    assert trained.normalization.mean == pytest.approx((127.5,) * 3)
+    assert trained.frame_at((3, 8, 8)).describe() == "stretch to 8x8, bilinear"
+    assert any("nearest of 16 colours" in note for note in trained.notes)
+    random = np.random.default_rng(3)
+    for _ in range(50):
+        pixels = random.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+        given = processor(images=Image.fromarray(pixels), return_tensors="pt")
+        ours = torch.from_numpy((pixels.astype(np.float32) - 127.5) / 127.5).permute(2, 0, 1)[None]
+        assert torch.equal(nearest(ours.flatten(2), trained.module.clusters), given["input_ids"])
+        with torch.no_grad():
+            assert torch.allclose(trained.module(ours), model(**given).logits, atol=1e-5)
+    with pytest.raises(ValueError, match="9x8 px are more than 64 tokens"):
+        trained.module(torch.zeros(1, 3, 9, 8))
+
+
+@pytest.mark.parametrize("opset", [12, 16])
+def test_imagegpts_file_gives_what_the_library_gives(opset, imagegpt, tmp_path):
+    folder, model, processor = imagegpt
+    artefact = edgeworthy.export(f"hf:{folder}", tmp_path / "gpt.onnx", opset=opset)
+    assert (artefact.parity.verdict, artefact.parity.yardstick) == ("same", None)
+    for image in photographs():
+        image.save(tmp_path / "photo.png")
+        (found,) = edgeworthy.predict(tmp_path / "gpt.onnx", tmp_path / "photo.png", top_k=None)
+        with torch.no_grad():
+            theirs = model(**processor(images=image, return_tensors="pt")).logits.softmax(1)[0]
+        for score in found.scores:
+            assert score.probability == pytest.approx(float(theirs[NAMES.index(score.name)]), abs=1e-5)
+
+
+def test_the_first_of_two_colours_that_are_as_near_is_taken():
+    colours = torch.tensor([[1.0, 1, 1], [0, 0, 0], [-1, 0, 0], [0, 0, 0]])
+    pixels = torch.tensor([[0.0, 0, 0], [-0.5, 0, 0], [0.5, 0.5, 0.5]]).T[None]
+    assert nearest(pixels, colours).tolist() == [[1, 1, 0]]
+
+
+@pytest.mark.parametrize(
+    ("clusters", "message"),
+    [
+        (None, r"gpt takes colour tokens in place of pixels.*has no clusters.*preprocessor_config\.json"),
+        ([], "has no clusters"),
+        ([1, 2, 3], "has no clusters"),
+        ([[0.1, 0.2]], "has no clusters"),
+        ([[0.1, 0.2, "red"]], "has no clusters"),
+        ([[0.1, 0.2, 0.3], [0.1]], "has no clusters"),
+        ([[0.1, 0.2, float("nan")]], "has no clusters"),
+        ([[0.1, 0.2, 0.3]] * 18, "has 18 clusters, the model 17 tokens"),
+    ],
+)
+def test_without_its_colours_an_imagegpt_is_refused(clusters, message, imagegpt):
+    edit(imagegpt[0] / "preprocessor_config.json", clusters=clusters)
+    with pytest.raises(errors.SourceError, match=message):
+        load(imagegpt[0])
+
+
+def test_an_imagegpt_needs_its_own_image_processor(imagegpt):
+    for settings in ({"image_processor_type": "ViTImageProcessor"}, None):
+        path = imagegpt[0] / "preprocessor_config.json"
+        edit(path, **settings) if settings else path.unlink()
+        for untrained in (True, False):
+            with pytest.raises(errors.SourceError, match="has no clusters"):
+                load(imagegpt[0], untrained=untrained)
+
+
+def test_the_settings_of_an_older_imagegpt_are_understood(imagegpt):
+    """As the first releases of Transformers wrote them."""
+    path = imagegpt[0] / "preprocessor_config.json"
+    old = {"do_normalize": True, "do_resize": True, "resample": 2, "size": 8}
+    old |= {"feature_extractor_type": "ImageGPTFeatureExtractor", "clusters": imagegpt[2].clusters.tolist()}
+    now = load(imagegpt[0])
+    path.write_text(json.dumps(old))
+    trained = load(imagegpt[0])
+    assert (trained.input_size, trained.normalization) == (now.input_size, now.normalization)
+    assert trained.frame_at((3, 8, 8)) == now.frame_at((3, 8, 8))
+    assert torch.equal(trained.module.clusters, now.module.clusters)
 
 
 def test_a_grayscale_model_takes_grayscale_pictures(tmp_path):

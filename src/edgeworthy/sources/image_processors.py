@@ -7,17 +7,15 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import Any, TypeGuard
 
 from edgeworthy.contract import Normalization
 from edgeworthy.errors import EdgeworthyError, first_line
 from edgeworthy.frames import INTERPOLATIONS, Frame, Interpolation, ResizeRule
 from edgeworthy.silence import quiet
 from edgeworthy.sources.base import InputSize
+from edgeworthy.sources.imagegpt import Clusters, clusters_of
 from edgeworthy.sources.processor_trials import UnlikeError, try_frame, try_normalization
-
-if TYPE_CHECKING:
-    pass
 
 _KIND = re.compile(r"\w+(?:ImageProcessor|FeatureExtractor)(?:Pil|Fast)?")
 _TIMM = "TimmWrapperImageProcessor"
@@ -28,12 +26,10 @@ _UNLIKE = {
     "TextNetImageProcessor": "it rounds each picture's own size to a multiple of a number",
 }
 _KNOWN = re.compile(
-    r"(Beit|Bit|Blip|CLIP|ChineseCLIP|ConvNext|DeiT|Donut|EfficientNet|Levit|MobileNetV1|MobileNetV2|MobileViT|"
+    r"(Beit|Bit|Blip|CLIP|ChineseCLIP|ConvNext|DeiT|Donut|EfficientNet|ImageGPT|Levit|MobileNetV1|MobileNetV2|MobileViT|"
     r"PPLCNet|Perceiver|PoolFormer|Pvt|Segformer|Siglip2?|TextNet|ViT)ImageProcessor"
 )
-_NO_PICTURES = {
-    "ImageGPTImageProcessor": "colour tokens",
-}
+_OF_TOKENS = "ImageGPTImageProcessor"
 _MAX_PX = 2**24
 
 
@@ -46,6 +42,7 @@ class Pipeline:
         normalization: on the 0..255 scale, in RGB order.
         frame_at: the geometry, for an input size.
         flips_channels: whether the model takes BGR; mean and std are in RGB order all the same.
+        clusters: the colour of each token, where the model takes tokens; see `imagegpt.clusters_of`.
         notes: why something is None, and what else the user should know.
     """
 
@@ -53,6 +50,7 @@ class Pipeline:
     normalization: Normalization | None = None
     frame_at: Callable[[InputSize], Frame] | None = None
     flips_channels: bool = False
+    clusters: Clusters = ()
     notes: tuple[str, ...] = ()
 
 
@@ -87,7 +85,7 @@ class _Geometry:
         )
 
 
-def pipeline_of(source: str | Path, *, channels: int = 3) -> Pipeline:
+def pipeline_of(source: str | Path, *, channels: int = 3, takes_tokens: bool = False) -> Pipeline:
     """What the image processor saved in a folder does to an upright 8-bit picture.
 
     The settings are read from the processor that Transformers itself makes of `preprocessor_config.json`,
@@ -97,12 +95,15 @@ def pipeline_of(source: str | Path, *, channels: int = 3) -> Pipeline:
     Args:
         source: the folder.
         channels: that the model takes, 1 or 3.
+        takes_tokens: whether the model takes a colour token for each pixel.
     """
     try:
         with quiet():
             processor = _processor(str(source))
             if type(processor).__name__ == _TIMM:
                 return _timm_pipeline(processor.data_config, channels)
+            if _kind(processor) == _OF_TOKENS:
+                return _pipeline_of_tokens(processor, channels, takes_tokens=takes_tokens)
             return _pipeline(processor, channels)
     except EdgeworthyError as error:
         return _without(error.message)
@@ -147,8 +148,6 @@ def _kind(processor: Any) -> str:
 
 def _pipeline(processor: Any, channels: int) -> Pipeline:
     kind = _kind(processor)
-    if kind in _NO_PICTURES:
-        raise UnlikeError(f"{kind} makes {_NO_PICTURES[kind]}.")
     found = Pipeline(flips_channels=_flips(processor, kind))
     geometry: _Geometry | None = None
     try:
@@ -170,6 +169,14 @@ def _pipeline(processor: Any, channels: int) -> Pipeline:
     if geometry is None:
         return found
     return _framed(found, processor, kind, geometry, normalization)
+
+
+def _pipeline_of_tokens(processor: Any, channels: int, *, takes_tokens: bool) -> Pipeline:
+    """What it does to pixels before it makes tokens of them."""
+    if not takes_tokens:
+        raise UnlikeError(f"{_OF_TOKENS} makes colour tokens.")
+    processor.do_color_quantize = False  # so that it can be tried
+    return replace(_pipeline(processor, channels), clusters=clusters_of(processor))
 
 
 def _noted(found: Pipeline, note: str) -> Pipeline:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from edgeworthy.contract import CHANNELS
 from edgeworthy.errors import CheckpointError, OptionError, SourceError
 from edgeworthy.labels import ClassNames
-from edgeworthy.sources import hub, naflex
+from edgeworthy.sources import hub, imagegpt, naflex
 from edgeworthy.sources.base import SourceRequest, TrainedModel, told_as
 from edgeworthy.sources.checkpoint import read_checkpoint
 from edgeworthy.sources.image_processors import pipeline_of
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 PREFIX = "hf:"
 
 _NO_PICTURE_IN = {
-    "imagegpt": "takes colour tokens in place of pixels",
     "shieldgemma2": "takes a text beside the picture",
 }
 _PLACEHOLDER = "LABEL_{}"
@@ -128,11 +127,16 @@ def _classifier(place: hub.Place, config: Any, architecture: Any, request: Sourc
 def _described(model: nn.Module, config: Any, place: hub.Place) -> TrainedModel:
     """What the configuration and the image processor settle."""
     channels = _channels(config)
-    pipeline = pipeline_of(place.folder, channels=channels)
+    takes_tokens = config.model_type == imagegpt.KIND
+    pipeline = pipeline_of(place.folder, channels=channels, takes_tokens=takes_tokens)
     names, said = _class_names(config)
     if config.model_type == naflex.KIND:
         own_size: tuple[int, int] | None = naflex.own_size(config)
         module, said = naflex.of_one_picture(model, config), (*said, naflex.NOTE)
+    elif takes_tokens:
+        own_size = imagegpt.own_size(config)
+        module = imagegpt.of_one_picture(model, config, pipeline.clusters, place.name)
+        said = (*said, imagegpt.NOTE.format(len(pipeline.clusters)))
     else:
         own_size = _image_size(config)
         module = as_classifier(model, own_size, flips_channels=pipeline.flips_channels)
