@@ -428,13 +428,14 @@ def test_a_head_without_a_bias_has_logits_that_differ_from_picture_to_picture():
     """And not only from class to class, far enough that softmax hides the pictures."""
     from edgeworthy.sources.untrained import make_sensitive
 
+    torch.manual_seed(5)
     layers = (nn.Flatten(), nn.Linear(192, 64), nn.Sigmoid(), nn.Linear(64, 5, bias=False))
     model = nn.Sequential(*layers)
     nn.init.constant_(model[1].bias, 3.0)
     make_sensitive(model, (3, 8, 8))
     logits = model(torch.randn(200, 3, 8, 8, generator=torch.Generator().manual_seed(3)))
-    assert logits.std(dim=0).min() > 0.5
-    assert logits.mean(dim=0).abs().max() < 2
+    assert logits.std(dim=0).min() > 1
+    assert (logits - logits.mean(dim=0)).std() > logits.mean(dim=0).std()  # by some 2 to 3; else 0.2
 
 
 def test_a_gigantic_picture_among_the_samples_is_refused(target, tmp_path):
