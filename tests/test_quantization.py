@@ -517,6 +517,28 @@ def test_options_that_cannot_be(file, data, tmp_path, options, message):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_file_in_lower_precision_is_refused(file, data, smaller, tmp_path):
+    with pytest.raises(OptionError, match="quantized already") as caught:
+        quantize(smaller.path, tmp_path / "again.onnx", calibration=data)
+    assert "float32 file" in caught.value.hint
+    half = quantize(file, tmp_path / "half.onnx", calibration=data, precision="float16")
+    with pytest.raises(OptionError, match="half precision"):
+        quantize(half.path, tmp_path / "again.onnx", calibration=data)
+
+
+def test_labels_that_the_model_does_not_know_are_told(file, data, tmp_path):
+    strange = tmp_path / "strange"
+    for number, label in enumerate(CLASSES):
+        (strange / f"thing {number}").mkdir(parents=True)
+        for path in sorted((data / label).iterdir())[:4]:
+            (strange / f"thing {number}" / path.name).write_bytes(path.read_bytes())
+    found = quantize(file, tmp_path / "small.onnx", calibration=strange, min_agreement=0)
+    assert found.gate.labelled == 0
+    assert any(note.startswith("Labels are not used: ") and "thing 0" in note for note in found.notes)
+    with pytest.raises(OptionError, match="knows none of the 4 labels"):
+        quantize(file, tmp_path / "other.onnx", calibration=strange, max_drop=1)
+
+
 def test_points_of_top1_need_labels(file, data, tmp_path):
     with pytest.raises(OptionError, match="has no folders of pictures"):
         quantize(file, tmp_path / "small.onnx", calibration=data / "rows", max_drop=1)

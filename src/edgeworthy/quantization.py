@@ -26,6 +26,7 @@ from edgeworthy.quantizing.bench import Bench
 from edgeworthy.quantizing.half import halved
 from edgeworthy.quantizing.judging import Jury
 from edgeworthy.quantizing.material import Material, gather
+from edgeworthy.quantizing.preparing import require_single_precision
 from edgeworthy.quantizing.qdq import ActivationType, Scheme
 from edgeworthy.quantizing.search import Candidate, Search
 from edgeworthy.results import Attempt, Blame, Gate, LintReport, Precision, Quantized, RangeMethod
@@ -123,6 +124,8 @@ def quantize(
         sandbox = stack.enter_context(Sandbox(memory_bytes=memory_for([Path(source)])))
         progress.on_start("checking the file", 1)
         content = _conforming(Path(source), sandbox)
+        model = parse(content, str(source))
+        require_single_precision(model)
         original = FileModel(source, normalization=normalization, jobs=jobs)
         material = stack.enter_context(
             gather(
@@ -158,7 +161,7 @@ def quantize(
             on_start=progress.on_start,
             on_picture=progress.on_step,
         )
-        road = _Road(parse(content, str(source)), material, bench, jury, progress)
+        road = _Road(model, material, bench, jury, progress)
         scheme = Scheme(activations=activations, reduced=reduce_range)
         if precision == "float16":
             road.halve()

@@ -14,7 +14,7 @@ from edgeworthy.errors import ImageError, OptionError
 from edgeworthy.filemodel import FileModel
 from edgeworthy.frames import Frame, Mode
 from edgeworthy.images import Pixels, frame_picture, open_picture
-from edgeworthy.labelled import read_labelled, resolve
+from edgeworthy.labelled import Labelled, read_labelled, resolve
 from edgeworthy.pictures import Picture, list_pictures
 from edgeworthy.pictures.parquet import pictures_of
 from edgeworthy.pipeline import side_by_side
@@ -24,11 +24,12 @@ _MOST_JUDGED = 10_000
 
 
 class _Place(NamedTuple):
-    """Where pictures come from: how many, what gives them in order, and the class ids of their labels."""
+    """Where pictures come from: how many, what gives them in order, their class ids, and a remark."""
 
     total: int
     pictures: Callable[[], Iterator[Picture]]
     truths: Sequence[int | None] | None
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +112,7 @@ def gather(
             truths=tuple(truths),
             calibration_digest=calibrated,
             judged_digest=judged,
-            notes=tuple(reader.notes()),
+            notes=tuple(filter(None, (second.note, *reader.notes()))),
         )
     finally:
         for shelf in shelves:
@@ -190,12 +191,20 @@ def _place(
 ) -> _Place:
     """Pictures in order, with their classes where one place has labels that the model knows."""
     named = [places] if isinstance(places, str | Path) else list(places)
+    note = ""
     if labels and len(named) == 1:
         try:
-            return _with_labels(model, named[0], columns)
+            examples = read_labelled(named[0], path_column=columns[0], label_column=columns[1])
         except OptionError:
             if need:
                 raise
+        else:
+            try:
+                return _with_labels(model, examples, columns[0])
+            except OptionError as error:
+                if need:
+                    raise
+                note = f"Labels are not used: {error.message}"
     elif need:
         raise OptionError(
             "Labels are needed for the points of top-1, and several places are given.",
@@ -203,15 +212,14 @@ def _place(
         )
     found = list_pictures([str(place) for place in named], column=columns[0])
     total = sum(1 for _ in found) if found.total is None else found.total
-    return _Place(total, lambda: iter(found), None)
+    return _Place(total, lambda: iter(found), None, note)
 
 
-def _with_labels(model: FileModel, place: str | Path, columns: tuple[str | None, str | None]) -> _Place:
-    examples = read_labelled(place, path_column=columns[0], label_column=columns[1])
+def _with_labels(model: FileModel, examples: Sequence[Labelled], column: str | None) -> _Place:
     ids = resolve({example.label for example in examples}, model.class_names, who=str(model.path)).ids
     truths = [ids.get(example.label) for example in examples]
     paths = [example.path for example in examples]
-    return _Place(len(examples), lambda: pictures_of(paths, columns[0]), truths)
+    return _Place(len(examples), lambda: pictures_of(paths, column), truths)
 
 
 def _spread(places: range, most: int) -> Sequence[int]:

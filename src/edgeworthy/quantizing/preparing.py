@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from edgeworthy.errors import NotAClassifierError
+from edgeworthy.errors import NotAClassifierError, OptionError
 from edgeworthy.graph import Names, attribute_value, constant_of, prune
-from edgeworthy.model import opset_of
+from edgeworthy.model import nodes_of, opset_of, tensors_of
 from edgeworthy.opset import convert
 
 if TYPE_CHECKING:
@@ -14,6 +14,25 @@ if TYPE_CHECKING:
 
 MIN_OPSET = 13  # the first whose DequantizeLinear takes a scale for each channel
 LAYERS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
+
+
+def require_single_precision(model: ModelProto) -> None:
+    """Stop at a file that is in lower precision already.
+
+    Raises:
+        OptionError: then.
+    """
+    from onnx import TensorProto
+
+    operators = {node.op_type for node in nodes_of(model)}
+    if operators & {"QuantizeLinear", "DequantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger"}:
+        raise OptionError(
+            "The file is quantized already.", hint="Give the float32 file that it was made from."
+        )
+    if any(tensor.data_type in {TensorProto.FLOAT16, TensorProto.BFLOAT16} for tensor in tensors_of(model)):
+        raise OptionError(
+            "The file has weights in half precision.", hint="Give the float32 file that it was made from."
+        )
 
 
 def prepared(model: ModelProto) -> ModelProto:
