@@ -526,6 +526,18 @@ def test_a_file_in_lower_precision_is_refused(file, data, smaller, tmp_path):
         quantize(half.path, tmp_path / "again.onnx", calibration=data)
 
 
+def test_a_place_that_is_not_there_is_named(file, tmp_path):
+    with pytest.raises(OptionError, match="nowhere is not there"):
+        quantize(file, tmp_path / "small.onnx", calibration=tmp_path / "nowhere")
+
+
+def test_a_file_does_not_take_its_own_place(file, data):
+    before = file.read_bytes()
+    with pytest.raises(OptionError, match="is the file itself"):
+        quantize(file, file, calibration=data, force=True)
+    assert file.read_bytes() == before
+
+
 def test_labels_that_the_model_does_not_know_are_told(file, data, tmp_path):
     strange = tmp_path / "strange"
     for number, label in enumerate(CLASSES):

@@ -115,6 +115,8 @@ def quantize(
     """
     _require(precision=precision, ranges=ranges, activations=activations)
     _require_shares(max_drop, min_agreement)
+    if Path(target).exists() and Path(source).exists() and Path(target).samefile(source):
+        raise OptionError(f"{target} is the file itself.", hint="Give the smaller one another name.")
     require_library("quantize")
     jobs, _ = shared_out(jobs, 1)
     progress = progress or Progress()

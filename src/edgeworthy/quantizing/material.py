@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from glob import has_magic
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +16,8 @@ from edgeworthy.filemodel import FileModel
 from edgeworthy.frames import Frame, Mode
 from edgeworthy.images import Pixels, frame_picture, open_picture
 from edgeworthy.labelled import Labelled, read_labelled, resolve
-from edgeworthy.pictures import Picture, list_pictures
+from edgeworthy.pictures import GIVE, Picture, list_pictures
+from edgeworthy.pictures.addresses import is_address
 from edgeworthy.pictures.parquet import pictures_of
 from edgeworthy.pipeline import side_by_side
 from edgeworthy.quantizing.shelf import Shelf
@@ -210,6 +212,11 @@ def _place(
             "Labels are needed for the points of top-1, and several places are given.",
             hint="Give --judge one folder of class folders, or one table.",
         )
+    for place in map(str, named):
+        if not (
+            is_address(place) or place.startswith(("@", "-")) or has_magic(place) or Path(place).exists()
+        ):
+            raise OptionError(f"{place} is not there.", hint=GIVE)
     found = list_pictures([str(place) for place in named], column=columns[0])
     total = sum(1 for _ in found) if found.total is None else found.total
     return _Place(total, lambda: iter(found), None, note)

@@ -86,7 +86,8 @@ def _gate(gate: Gate) -> str:
 def _measured(gate: Gate) -> Iterator[str]:
     yield f"agreement {_between(gate.agreement)}, a probability moves by {gate.max_abs_diff:.3f} at most"
     if gate.top1 and gate.top1_before and gate.drop:
-        yield f"top-1 {_between(gate.top1)}, before {gate.top1_before.value:.4f}; {_lost(gate.drop)}"
+        some = f" of the {gate.labelled} with a label" if gate.labelled < gate.pictures else ""
+        yield f"top-1{some} {_between(gate.top1)}, before {gate.top1_before.value:.4f}; {_lost(gate.drop)}"
 
 
 def _lost(drop: Interval) -> str:
