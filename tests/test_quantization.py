@@ -382,6 +382,23 @@ def test_rounding_together_is_rounding_where_inputs_have_nothing_in_common():
     assert np.array_equal(found, np.rint(weights / scales[..., None]).astype(np.int8))
 
 
+@pytest.mark.parametrize("moment", [np.full((1, 4, 4), np.inf), -np.eye(4)[None], np.full((1, 4, 4), np.nan)])
+def test_weights_are_rounded_one_by_one_where_the_inputs_say_nothing(moment):
+    weights = np.random.default_rng(2).normal(size=(1, 3, 4))
+    scales = np.abs(weights).max(axis=2) / 127
+    with np.errstate(invalid="ignore"):
+        found = nearest_plane(weights, scales, moment.astype(np.float32), 127)
+    assert np.array_equal(found, np.rint(weights / scales[..., None]).astype(np.int8))
+
+
+def test_rounding_of_inputs_that_are_all_the_same_is_finite():
+    weights = np.random.default_rng(3).normal(size=(1, 3, 4))
+    scales = np.abs(weights).max(axis=2) / 127
+    found = nearest_plane(weights, scales, np.ones((1, 4, 4), np.float32), 127)
+    off = (found * scales[..., None] - weights).sum(axis=2)
+    assert np.abs(off).max() <= scales.max()
+
+
 def test_rounding_together_brings_the_whole_file_closer(file, bench):
     model = prepared(read(file))
     found = in_8_bits(model, bench)

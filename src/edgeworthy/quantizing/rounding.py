@@ -231,24 +231,19 @@ def nearest_plane(weights: Array, scales: Array, moment: Array, most: int) -> Ar
         most: the largest integer.
 
     Returns:
-        Int8 [groups, outputs, width].
+        Int8 [groups, outputs, width]; rounded one by one where the moment overflows, or has no factor.
     """
-    diagonal = np.diagonal(moment, axis1=1, axis2=2)
-    order = np.argsort(diagonal, axis=1, kind="stable")  # the last one is rounded first: what weighs most
-    damped = np.take_along_axis(moment, order[:, :, None], 1)
-    damped = np.take_along_axis(damped, order[:, None, :], 2)
-    every = np.arange(weights.shape[2])
-    damping = _DAMPING * diagonal.mean(axis=1, keepdims=True)
-    damped[:, every, every] += np.where(damping > 0, damping, 1.0)
-    factor = np.linalg.cholesky(damped).transpose(0, 2, 1)
-    factor = factor / factor[:, every, every][:, :, None]
+    try:
+        factor, order = _factor(moment)
+    except np.linalg.LinAlgError:
+        alone = np.rint(weights / scales[:, :, None])
+        return np.clip(alone, -most, most).astype(np.int8)
     ratio = np.take_along_axis(weights, order[:, None, :], 2) / scales[:, :, None].astype(np.float32)
     integers, error = np.zeros_like(ratio), np.zeros_like(ratio)
-    for end in range(len(every), 0, -_BLOCK):
+    for end in range(ratio.shape[2], 0, -_BLOCK):
         start = max(0, end - _BLOCK)
-        centre = ratio[..., start:end] - np.matmul(
-            error[..., end:], factor[:, start:end, end:].transpose(0, 2, 1)
-        )
+        behind = factor[:, start:end, end:].transpose(0, 2, 1)
+        centre = ratio[..., start:end] - np.matmul(error[..., end:], behind)
         for at in range(end - 1, start - 1, -1):
             carried = np.matmul(error[..., at + 1 : end], factor[:, at, at + 1 : end, None])[..., 0]
             integers[..., at] = np.clip(np.rint(centre[..., at - start] - carried), -most, most)
@@ -256,3 +251,22 @@ def nearest_plane(weights: Array, scales: Array, moment: Array, most: int) -> Ar
     result = np.empty_like(integers)
     np.put_along_axis(result, np.broadcast_to(order[:, None, :], result.shape), integers, 2)
     return result.astype(np.int8)
+
+
+def _factor(moment: Array) -> tuple[Array, Array]:
+    """The moment's upper Cholesky factor, rows divided by its diagonal, and the order of what it is about.
+
+    Raises:
+        LinAlgError: where there is none.
+    """
+    diagonal = np.diagonal(moment, axis1=1, axis2=2)
+    order = np.argsort(diagonal, axis=1, kind="stable")  # the last one is rounded first: what weighs most
+    damped = np.take_along_axis(moment, order[:, :, None], 1)
+    damped = np.take_along_axis(damped, order[:, None, :], 2)
+    every = np.arange(moment.shape[1])
+    damping = _DAMPING * diagonal.mean(axis=1, keepdims=True)
+    damped[:, every, every] += np.where(damping > 0, damping, 1.0)
+    factor = np.linalg.cholesky(damped).transpose(0, 2, 1)
+    if not np.isfinite(factor).all():
+        raise np.linalg.LinAlgError("The moment is not finite.")
+    return factor / factor[:, every, every][:, :, None], order
