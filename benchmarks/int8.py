@@ -18,6 +18,7 @@ is what 8 bits change of it.
 
     python benchmarks/int8.py make --work DIR [--nncf PYTHON] [--models lite0 ...]
     python benchmarks/int8.py speed --work DIR        on an idle machine; writes benchmarks/performance.json
+    python benchmarks/int8.py memory --work DIR       most memory, with 64 and with 500 pictures
 
 `speed` lets the contenders take turns, one thread each: latency of one picture, and pictures a second with
 a session on each core.
@@ -27,6 +28,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -255,6 +257,21 @@ def speed(args: argparse.Namespace) -> None:
     record("int8", rows)
 
 
+def memory(args: argparse.Namespace) -> None:
+    """The most that `edgeworthy quantize` holds, in GiB: docs/quantize.md."""
+    from benchmarks.measuring import peak_bytes
+
+    folder = args.data / "imagenet500" / "256"
+    for name in args.models:
+        words = ["quantize", str(args.work / name / "float32.onnx"), "-o", str(args.work / "memory.onnx")]
+        words += ["--force", "--min-agreement", "0", "--calibration", str(folder)]
+        words += ["--judge", str(args.data / "flowers" / "roses")]
+        for pictures in (64, 500):
+            command = [sys.executable, "-m", "edgeworthy", *words, "--pictures", str(pictures)]
+            peak = peak_bytes(command, dict(os.environ))
+            print(f"{name}, {pictures} pictures: {peak / 2**30:.2f} GiB", flush=True)
+
+
 def measured(files: dict[str, Path]) -> tuple[dict[str, float], dict[str, float]]:
     """Median latency in seconds on one thread, and pictures a second on all cores."""
     from edgeworthy.machine import cores
@@ -312,7 +329,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(required=True)
-    for name, function in (("make", make), ("speed", speed)):
+    for name, function in (("make", make), ("speed", speed), ("memory", memory)):
         command = commands.add_parser(name)
         command.add_argument("--work", type=Path, required=True, help="a folder for the files")
         command.add_argument("--models", nargs="+", default=list(MODELS), choices=MODELS)

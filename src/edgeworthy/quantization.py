@@ -5,9 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import tempfile
-import time
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -23,36 +22,22 @@ from edgeworthy.frames import Mode
 from edgeworthy.metrics import require_library
 from edgeworthy.model import Draft, append_metadata, digest, draft, parse, read_bytes, to_bytes
 from edgeworthy.quantizing.bench import Bench
-from edgeworthy.quantizing.half import halved
 from edgeworthy.quantizing.judging import Jury
-from edgeworthy.quantizing.material import Material, gather
+from edgeworthy.quantizing.material import gather
 from edgeworthy.quantizing.preparing import require_single_precision
 from edgeworthy.quantizing.qdq import ActivationType, Scheme
-from edgeworthy.quantizing.search import Candidate, Search
-from edgeworthy.results import Attempt, Blame, Gate, LintReport, Precision, Quantized, RangeMethod
+from edgeworthy.quantizing.road import Progress, Road
+from edgeworthy.results import Gate, LintReport, Precision, Quantized, RangeMethod
 from edgeworthy.sandbox import Sandbox
 
 if TYPE_CHECKING:
-    from onnx import ModelProto
+    pass
 
 RECORD = PREFIX + "quantization"
 PICTURES = 512  # to calibrate with, at most
 ENOUGH = 100  # pictures to calibrate with; fewer are warned of
 
 _HALF = "float16: for GPUs and accelerators; on CPUs ONNX Runtime computes it in float32, and no faster."
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
-    """Whom to tell what is being done.
-
-    Attributes:
-        on_start: called with what is done, and with the number of steps that it takes.
-        on_step: called after each of them.
-    """
-
-    on_start: Callable[[str, int], None] = lambda what, total: None
-    on_step: Callable[[], None] = lambda: None
 
 
 def quantize(
@@ -163,7 +148,7 @@ def quantize(
             on_start=progress.on_start,
             on_picture=progress.on_step,
         )
-        road = _Road(model, material, bench, jury, progress)
+        road = Road(model, material, bench, jury, progress)
         scheme = Scheme(activations=activations, reduced=reduce_range)
         if precision == "float16":
             road.halve()
@@ -208,96 +193,8 @@ def _conforming(source: Path, sandbox: Sandbox) -> bytes:
     return content
 
 
-class _Road:
-    """From the original to the candidate that is written, step by step."""
-
-    def __init__(
-        self, model: ModelProto, material: Material, bench: Bench, jury: Jury, progress: Progress
-    ) -> None:
-        self.material, self._model = material, model
-        self._bench, self._jury = bench, jury
-        self._progress, self._since = progress, time.monotonic()
-        self.attempts: list[Attempt] = []
-        self.blames: tuple[Blame, ...] = ()
-        self.layers, self.floats = 0, frozenset[str]()
-        self.ranges: RangeMethod | None = None
-        self.best: ModelProto = model
-        self.gate: Gate | None = None
-
-    def halve(self) -> None:
-        """The only step to half precision."""
-        model = halved(self._model)
-        self._judge(
-            "float16", "weights and arithmetic in half precision", model, self._bench.divergence(model)
-        )
-
-    def walk(self, scheme: Scheme, ranges: RangeMethod, keep: Collection[str]) -> None:
-        """From the plain recipe on, until the gate holds."""
-        search = Search(self._model, self._bench, scheme, ranges, _known(keep, self._model))
-        self.layers = len(search.layers)
-        best = search.plain()
-        if self._took("plain", best):
-            return
-        steps: tuple[tuple[str, Callable[[Candidate], Candidate | None]], ...] = (
-            ("bias correction", search.correct_biases),
-            ("equalisation", search.equalise),
-            ("other ranges", search.other_ranges),
-        )
-        for name, step in steps:
-            after = step(best)
-            if after is None:
-                self._skip(name, "no two layers allow it", best.divergence)
-            elif after.divergence >= best.divergence:
-                self._skip(name, f"{after.detail}: no better", after.divergence)
-                search.undo()
-            else:
-                best = after
-                if self._took(name, best):
-                    return
-        blames = search.scan(best)
-        self.blames = tuple(blames)
-        for after in search.without(best, blames):
-            if self._took("layers in float32", after):
-                return
-
-    def _took(self, name: str, candidate: Candidate) -> bool:
-        self.floats, self.ranges = candidate.floats, candidate.method
-        return self._judge(name, candidate.detail, candidate.model, candidate.divergence)
-
-    def _judge(self, name: str, detail: str, model: ModelProto, divergence: float) -> bool:
-        self._progress.on_start("judging", self._jury.size)
-        self.best, self.gate = model, self._jury.judge(self._bench.load(model))
-        self._note(name, detail, divergence, self.gate)
-        return self.gate.held
-
-    def _skip(self, name: str, detail: str, divergence: float) -> None:
-        self._note(name, detail, divergence, None)
-
-    def _note(self, name: str, detail: str, divergence: float, gate: Gate | None) -> None:
-        now = time.monotonic()
-        self.attempts.append(
-            Attempt(
-                name=name,
-                detail=detail,
-                divergence=round(divergence, 6),
-                gate=gate,
-                seconds=round(now - self._since, 1),
-            )
-        )
-        self._since = now
-
-
-def _known(keep: Collection[str], model: ModelProto) -> list[str]:
-    names = {node.name for node in model.graph.node}
-    for name in keep:
-        if name not in names:
-            some = ", ".join(sorted(names)[:3])
-            raise OptionError(f"No node is called {name!r}.", hint=f"Names are such as: {some}.")
-    return sorted(keep)
-
-
 def _finished(
-    road: _Road,
+    road: Road,
     content: bytes,
     paths: tuple[Path, Path],
     file: Draft,
@@ -352,7 +249,7 @@ def _missed(gate: Gate) -> str:
     return f"No step holds the gate: on {gate.pictures} pictures, {'; '.join(told)}."
 
 
-def _notes(road: _Road, gate: Gate) -> Iterator[str]:
+def _notes(road: Road, gate: Gate) -> Iterator[str]:
     count = len(road.material.calibration)
     if count < ENOUGH:
         yield f"Only {count} pictures to calibrate with; {ENOUGH} or more make ranges that last."
@@ -361,7 +258,7 @@ def _notes(road: _Road, gate: Gate) -> Iterator[str]:
     yield from road.material.notes
 
 
-def _record(road: _Road, content: bytes, gate: Gate, precision: Precision) -> dict[str, Any]:
+def _record(road: Road, content: bytes, gate: Gate, precision: Precision) -> dict[str, Any]:
     """What the file remembers: no time, no path, so that two runs give the same bytes."""
     return {
         "version": __version__,

@@ -27,7 +27,7 @@ from edgeworthy.frames import MODES
 from edgeworthy.results import Precision, Quantized, RangeMethod
 
 if TYPE_CHECKING:
-    from edgeworthy.quantization import Progress
+    from edgeworthy.quantizing.road import Progress
 
 EXAMPLES = examples(
     "edgeworthy quantize cats.onnx -o cats-int8.onnx --calibration photos/",
@@ -169,7 +169,7 @@ def _progress() -> Iterator[Progress | None]:
         yield None
         return
     from edgeworthy.cli.progress import stages_bar
-    from edgeworthy.quantization import Progress
+    from edgeworthy.quantizing.road import Progress
 
     with stages_bar() as bar:
         task = bar.add_task("", total=None)
