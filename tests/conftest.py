@@ -10,3 +10,17 @@ def sandbox():
     """One child process for all files: starting one takes longer than most checks."""
     with Sandbox() as running:
         yield running
+
+
+@pytest.fixture
+def run(capsys):
+    """The command line in this process."""
+    from edgeworthy.cli import main
+
+    def call(*words):
+        with pytest.raises(SystemExit) as ended:
+            main([str(word) for word in words])
+        out, err = capsys.readouterr()
+        return ended.value.code, out, err
+
+    return call

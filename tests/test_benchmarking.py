@@ -398,20 +398,6 @@ def test_names_of_anybody_stay_text_on_the_page_which_loads_nothing():
     assert "\u202e" not in text
 
 
-@pytest.fixture
-def run(capsys):
-    """The command line in this process."""
-    from edgeworthy.cli import main
-
-    def call(*words):
-        with pytest.raises(SystemExit) as ended:
-            main([str(word) for word in words])
-        out, err = capsys.readouterr()
-        return ended.value.code, out, err
-
-    return call
-
-
 def test_the_command_line(run, tmp_path, found, monkeypatch):
     """All values up to the next option, of two options; the page, and JSON."""
     asked = []

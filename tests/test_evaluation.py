@@ -304,20 +304,6 @@ def test_the_matrix_shows_what_is_confused_most():
     assert matrix(many[:3], limit=5)[0] == ["c0", "c1", "c2"]
 
 
-@pytest.fixture
-def run(capsys):
-    """The command line in this process."""
-    from edgeworthy.cli import main
-
-    def call(*words):
-        with pytest.raises(SystemExit) as ended:
-            main([str(word) for word in words])
-        out, err = capsys.readouterr()
-        return ended.value.code, out, err
-
-    return call
-
-
 def test_the_command_line(run, tmp_path, file, framed_data):
     words = ("evaluate", file, "--data", framed_data)
     code, out, err = run(*words, "--frame", "crop", "letterbox", "-o", tmp_path / "r.html")

@@ -72,6 +72,19 @@ class Net(nn.Module):
         return self.head(self.features(x))
 
 
+class Fork(Net):
+    """Two convolutions read what one rectifier gives, as in a residual block that changes its width."""
+
+    def __init__(self):
+        super().__init__()
+        self.short = nn.Conv2d(12, 12, 1)
+
+    def features(self, x):
+        x = torch.relu(self.stem(x))
+        x = torch.relu(self.short(x) + self.thin(torch.relu(self.wide(x))))
+        return torch.relu(self.last(x)).mean((2, 3))
+
+
 def texture(label, random):
     """A picture of its class, uint8 [32, 32, 3]."""
     ys, xs = np.mgrid[0:SIDE, 0:SIDE]
@@ -118,9 +131,9 @@ def fitted(net):
     return net
 
 
-def exported(path, needless=None, **details):
+def exported(path, needless=None, net=None, **details):
     export(
-        fitted(Net(needless)),
+        fitted(net or Net(needless)),
         path,
         classes=list(CLASSES),
         mean=[0.5] * 3,
@@ -459,6 +472,27 @@ def test_leaving_one_layer_brings_its_rectifier_back(file, bench):
     assert len(floats) == 2, "the layer before has a reader in float32, and is one, too"
 
 
+def test_layers_that_read_the_same_are_left_together(data, tmp_path):
+    file = exported(tmp_path / "fork.onnx", net=Fork())
+    bench = a_bench(file, data, tmp_path)
+    model = prepared(read(file))
+    found = in_8_bits(model, bench)
+    layers = {layer.name: layer.node for layer in layers_of(found)}
+    readers = [
+        name
+        for name, node in layers.items()
+        if sum(one.input[0] == node.input[0] for one in layers.values()) > 1
+    ]
+    assert len(readers) == 2, "the fork"
+    back, floats = float_again(found, model, set(readers))
+    onnx.checker.check_model(back)
+    tensors = {node.input[0] for node in back.graph.node if node.name in readers}
+    assert [producer(back.graph, tensor).op_type for tensor in tensors] == ["Relu"]
+    assert set(readers) < floats
+    whole, _ = float_again(found, model, set(layers))
+    assert bench.divergence(whole) < 0.2 * bench.divergence(found)
+
+
 @pytest.mark.parametrize(("scheme", "most"), [({}, 127), ({"reduced": True}, 64)])
 def test_weights_use_the_bits_that_the_processor_has(file, bench, scheme, most):
     found = in_8_bits(prepared(read(file)), bench, **scheme)
@@ -571,6 +605,15 @@ def test_labels_that_the_model_does_not_know_are_told(file, data, tmp_path):
 def test_points_of_top1_need_labels(file, data, tmp_path):
     with pytest.raises(OptionError, match="has no folders of pictures"):
         quantize(file, tmp_path / "small.onnx", calibration=data / "rows", max_drop=1)
+
+
+def test_points_of_top1_need_a_label_among_the_judged(file, data, tmp_path):
+    first = {label: sorted((data / label).iterdir()) for label in CLASSES}
+    rows = [(first["rows"][at], "rows" if at % 2 == 0 else "unheard of") for at in range(8)]
+    table = tmp_path / "labels.csv"
+    table.write_text("path,label\n" + "".join(f"{path},{label}\n" for path, label in rows))
+    with pytest.raises(OptionError, match="None of the 4 pictures to judge by has a label"):
+        quantize(file, tmp_path / "small.onnx", calibration=table, max_drop=1)
 
 
 def test_pictures_that_cannot_be_read_are_told(file, data, tmp_path):

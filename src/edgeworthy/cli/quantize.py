@@ -17,7 +17,7 @@ from edgeworthy.cli.shared import (
     json_option,
     normalization_of,
     normalization_options,
-    output_console,
+    print_blocks,
     print_json,
     status_console,
     unwinding_on_sigterm,
@@ -156,10 +156,8 @@ def _show(found: Quantized, *, as_json: bool) -> None:
 
     if as_json:
         print_json(found)
-        return
-    console = output_console()
-    for block in render_quantized(found):
-        console.print(block)
+    else:
+        print_blocks(render_quantized(found))
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from edgeworthy.errors import OptionError
 from edgeworthy.filemodel import FileModel
 from edgeworthy.images import Pixels
 from edgeworthy.metrics import difference, proportion
@@ -30,6 +31,9 @@ class Jury:
         min_agreement: which share of the best classes has to stay; by default `MIN_AGREEMENT` without labels.
         jobs: pictures at a time.
         on_picture: called after each picture.
+
+    Raises:
+        OptionError: where points of top-1 are asked for, and no picture has a label.
     """
 
     def __init__(
@@ -44,6 +48,11 @@ class Jury:
         on_picture: Callable[[], None] = lambda: None,
     ) -> None:
         labels = any(truth is not None for truth in truths)
+        if max_drop is not None and not labels:
+            raise OptionError(
+                f"None of the {len(truths)} pictures to judge by has a label that the model knows.",
+                hint="Give --judge pictures of its classes, or ask for --min-agreement alone.",
+            )
         if max_drop is None and min_agreement is None:
             max_drop, min_agreement = (MAX_DROP, None) if labels else (None, MIN_AGREEMENT)
         self._max_drop, self._min_agreement = max_drop, min_agreement

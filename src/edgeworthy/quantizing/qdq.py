@@ -268,7 +268,12 @@ def float_again(
 
 
 def _restore_activations(graph: Any, original: ModelProto, maker: Any, tensor: str) -> None:
-    """Put `Relu` and `Clip` back in front of a reader in float32: 8-bit values have ended where these do."""
+    """Put `Relu` and `Clip` back in front of a reader in float32: 8-bit values have ended where these do.
+
+    Once for all that read the tensor; the maker gives another one then.
+    """
+    if tensor not in maker.output:
+        return
     missing = []
     before = producer(original.graph, tensor)
     while before is not None and before.name != maker.name:
