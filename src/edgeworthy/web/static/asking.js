@@ -1,0 +1,156 @@
+/** Sending pictures to the models, one after the other. */
+
+import { complain } from "./alerts.js";
+import { json, Problem } from "./api.js";
+import { counted, el, fill } from "./dom.js";
+import { thumbnail } from "./gallery.js";
+import { isReadable } from "./intake.js";
+import { busyNote, spinner } from "./lazy.js";
+import { bytes } from "./numbers.js";
+import { said } from "./scores.js";
+import { Tried } from "./visit.js";
+
+const TOP_K = 5;
+
+/** Knows which models are asked. */
+export class Asking {
+  /**
+   * @param {any} served the answer of /v1/models
+   * @param {import("./visit.js").Visit} visit
+   * @param {{fieldset: any, status: any, alerts: any}} parts
+   */
+  constructor(served, visit, { fieldset, status, alerts }) {
+    this.served = served;
+    this.visit = visit;
+    this.status = status;
+    this.alerts = alerts;
+    /** @type {Set<string>} */
+    this.off = new Set();
+    /** @type {File[]} */
+    this.waiting = [];
+    this.isBusy = false;
+    fieldset.hidden = served.models.length < 2;
+    fieldset.append(...served.models.map(({ name }) => el("label", { class: "row" },
+      el("input", { type: "checkbox", checked: true, onchange: (/** @type {any} */ event) =>
+        this.turn(name, event.target.checked) }), name)));
+  }
+
+  get models() {
+    return this.served.models.filter((/** @type {any} */ { name }) => !this.off.has(name));
+  }
+
+  /** @param {File[]} files */
+  async take(files) {
+    this.waiting.push(...files);
+    if (this.isBusy || files.length === 0) return;
+    this.isBusy = true;
+    fill(this.alerts);
+    const many = { done: 0, failed: 0, isShown: false };
+    for (let file = this.waiting.shift(); file; file = this.waiting.shift()) {
+      const all = many.done + many.failed + this.waiting.length + 1;
+      const place = all > 1 ? ` (${many.done + many.failed + 1} of ${all})` : "";
+      this.say(`Asking about ${file.name}${place}.`);
+      if (await this.ask(file, many)) many.done += 1;
+      else many.failed += 1;
+    }
+    this.isBusy = false;
+    this.finish(many);
+  }
+
+  /** @param {{done: number, failed: number}} many */
+  finish({ done, failed }) {
+    const tried = this.visit.shown;
+    if (done > 1 || failed > 0) {
+      const lost = failed ? ` ${counted(failed, "picture")} could not be.` : "";
+      fill(this.status, `${counted(done, "picture")} answered.${lost}`);
+    } else if (tried) {
+      fill(this.status, `${tried.name}: ${spoken(tried)}.`);
+    }
+  }
+
+  /** @param {File} file @param {{isShown: boolean}} many */
+  async ask(file, many) {
+    try {
+      const answered = await this.predict(file, this.models);
+      const tried = new Tried(file, answered);
+      tried.add(answered.answers, this.served.models);
+      const instead = answered.answers[0]?.image ?? "/static/icon.svg"; // what the browser cannot show, such as TIFF
+      const small = await thumbnail(file);
+      tried.thumbnail = small ?? instead;
+      tried.picture = small ? URL.createObjectURL(file) : instead;
+      this.visit.add(tried);
+      if (!many.isShown) this.visit.show(tried);
+      many.isShown = true;
+      return true;
+    } catch (error) {
+      const box = el("div");
+      complain(box, error, { about: file.name });
+      this.alerts.append(...box.children);
+      return false;
+    }
+  }
+
+  /** @param {File} file @param {any[]} models */
+  async predict(file, models) {
+    await this.require(file, models);
+    const query = new URLSearchParams([
+      ...models.map(({ name }) => ["model", name]),
+      ...this.served.frames.map((/** @type {string} */ frame) => ["frame", frame]),
+      ["top_k", String(TOP_K)], ["images", "true"],
+    ]);
+    const body = new FormData();
+    body.append("picture", file, file.name);
+    const { pictures } = await json(`/v1/predict?${query}`, {
+      method: "POST", body, onwait: (seconds) => this.say(busyNote(seconds)),
+    });
+    if (pictures[0].problem) throw new Problem(pictures[0].problem);
+    return pictures[0];
+  }
+
+  /** Say at once what the server would say after the whole upload. @param {File} file @param {any[]} models */
+  async require(file, models) {
+    const most = this.served.limits.body_bytes;
+    if (models.length === 0) throw new Problem({ detail: "No model is chosen.", hint: "Choose one above." });
+    if (!(await isReadable(file))) {
+      throw new Problem({ detail: "It cannot be read.", hint: "Folders cannot be sent; choose the pictures in it." });
+    }
+    if (file.size > most) {
+      throw new Problem({ detail: `It has ${bytes(file.size)}; the server takes ${bytes(most)} at most.` });
+    }
+  }
+
+  /** Ask a model or not, about what is shown too. @param {string} name @param {boolean} isOn */
+  async turn(name, isOn) {
+    if (isOn) this.off.delete(name);
+    else this.off.add(name);
+    const tried = this.visit.shown;
+    if (!tried) return;
+    if (isOn) tried.hidden.delete(name);
+    else tried.hidden.add(name);
+    if (isOn && !tried.answers.has(name)) await this.askMore(tried, name);
+    if (this.visit.shown === tried) this.visit.show(tried);
+  }
+
+  /** @param {Tried} tried @param {string} name */
+  async askMore(tried, name) {
+    const models = this.served.models.filter((/** @type {any} */ model) => model.name === name);
+    fill(this.alerts);
+    this.say(`Asking ${name} about ${tried.name}.`);
+    try {
+      tried.add((await this.predict(tried.file, models)).answers, models);
+      fill(this.status, `${tried.name}: ${spoken(tried)}.`);
+    } catch (error) {
+      fill(this.status);
+      complain(this.alerts, error, { about: tried.name });
+    }
+  }
+
+  /** @param {string} text */
+  say(text) {
+    fill(this.status, spinner(), text);
+  }
+}
+
+/** @param {Tried} tried */
+const spoken = (tried) => [...tried.answers.keys()].filter((model) => tried.isShown(model))
+  .map((model) => `${model} says ${said(tried.answer(model))} (${tried.answer(model).frame})`).join("; ");

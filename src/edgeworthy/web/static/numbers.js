@@ -1,0 +1,37 @@
+/** How numbers are written. */
+
+const SMALLEST_SHOWN = 0.0005;
+
+/** Whether all scores can be probabilities. @param {{probability: number | null}[]} scores */
+export const areProbabilities = (scores) =>
+  scores.every(({ probability }) => probability !== null && probability >= 0 && probability <= 1.0001);
+
+/**
+ * A score, in percent where it is a probability.
+ *
+ * @param {number | null} score null stands for what is no number
+ * @param {boolean} isProbability
+ */
+export function written(score, isProbability) {
+  if (score === null) return "not a number";
+  if (!isProbability) return String(Number(score.toPrecision(4)));
+  return score > 0 && score < SMALLEST_SHOWN ? "< 0.1 %" : `${(100 * score).toFixed(1)} %`;
+}
+
+/** @param {number} count */
+export function bytes(count) {
+  const units = ["bytes", "kB", "MB", "GB"];
+  let place = 0;
+  while (count >= 1000 && place < units.length - 1) {
+    count /= 1000;
+    place += 1;
+  }
+  return `${place ? count.toFixed(1) : count} ${units[place]}`;
+}
+
+/** With a thin space between thousands. @param {number} number */
+export const grouped = (number) => String(number).replace(/\B(?=(\d{3})+$)/g, "\u202f");
+
+/** @param {number} seconds */
+export const duration = (seconds) =>
+  seconds < 1 ? `${(1000 * seconds).toFixed(1)} ms` : `${seconds.toFixed(2)} s`;
