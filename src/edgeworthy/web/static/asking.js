@@ -60,9 +60,10 @@ export class Asking {
   /** @param {{done: number, failed: number}} many */
   finish({ done, failed }) {
     const tried = this.visit.shown;
-    if (done > 1 || failed > 0) {
-      const lost = failed ? ` ${counted(failed, "picture")} could not be.` : "";
-      fill(this.status, `${counted(done, "picture")} answered.${lost}`);
+    if (done + failed > 1) {
+      fill(this.status, `${done} of ${counted(done + failed, "picture")} answered.`);
+    } else if (failed) {
+      fill(this.status);
     } else if (tried) {
       fill(this.status, `${tried.name}: ${spoken(tried)}.`);
     }

@@ -84,7 +84,7 @@ export class Result {
 function frames(/** @type {Answer[]} */ answers, /** @type {any} */ { model, chosen, choose }) {
   const group = fresh("frame");
   const isTiny = (model.width_px ?? TINY_PX) < TINY_PX;
-  return el("fieldset", { class: "frames" }, el("legend", {}, `What ${model.name} is given`),
+  return el("fieldset", { class: "frames" }, el("legend", {}, `Frame: what ${model.name} gets`),
     answers.map((answer) => el("label", {},
       answer.image
         ? el("img", { src: answer.image, alt: "", class: isTiny ? "tiny" : null })

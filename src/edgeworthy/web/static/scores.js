@@ -16,11 +16,14 @@ export function best(answer) {
   return first && first.probability !== null ? nameOf(first) : null;
 }
 
-/** "tabby, 93.0 %". @param {Answer} answer */
+/** The best class in words. @param {string | null} name */
+const inWords = (name) => (name === null ? "nothing certain" : `“${name}”`);
+
+/** "“tabby”, 93.0 %". @param {Answer} answer */
 export function said(answer) {
   const name = best(answer);
-  return name === null ? "nothing certain"
-    : `${name}, ${written(answer.scores[0].probability, areProbabilities(answer.scores))}`;
+  return name === null ? inWords(name)
+    : `${inWords(name)}, ${written(answer.scores[0].probability, areProbabilities(answer.scores))}`;
 }
 
 /** @param {Answer} answer @returns {HTMLElement[]} */
@@ -52,7 +55,8 @@ export function bars({ scores }) {
 export function agreement(answers, whose) {
   const names = answers.map(({ answer }) => best(answer));
   const isOne = names.every((name) => name === names[0]) && names[0] !== null;
-  if (isOne) return { isOne, text: `${answers.length === 2 ? "Both" : `All ${answers.length}`} ${whose} say ${names[0]}.` };
-  const each = answers.map(({ who }, place) => `${who} says ${names[place] ?? "nothing certain"}`);
+  const all = answers.length === 2 ? "Both" : `All ${answers.length}`;
+  if (isOne) return { isOne, text: `${all} ${whose} say ${inWords(names[0])}.` };
+  const each = answers.map(({ who }, place) => `${who} says ${inWords(names[place])}`);
   return { isOne, text: `The ${whose} disagree: ${listed(each)}.` };
 }
