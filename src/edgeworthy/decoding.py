@@ -30,6 +30,7 @@ class Decoding:
         truncated: what becomes of a file that ends too early: `skip` reports it, `load` takes what is there.
         fast: whether a JPEG much larger than the model's input is decoded at half, a quarter or an eighth of
             its size, at least twice what it is resized to. Changes pixels slightly: docs/performance.md.
+        max_pixels: a picture with more is not decoded, nor resized to more; None leaves Pillow's own limit.
 
     Raises:
         OptionError: on another value.
@@ -37,6 +38,12 @@ class Decoding:
 
     truncated: Truncated = "skip"
     fast: bool = False
+    max_pixels: int | None = None
+
+    @property
+    def limit(self) -> int | None:
+        """Of pixels; None where there is none."""
+        return Image.MAX_IMAGE_PIXELS if self.max_pixels is None else self.max_pixels
 
     def __post_init__(self) -> None:
         if self.truncated not in TRUNCATED:

@@ -9,12 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeworthy import machine
-from edgeworthy.contract import Normalization
+from edgeworthy.contract import Layout, Normalization
 from edgeworthy.errors import ModelFileError, OptionError
 from edgeworthy.evidence import Activation
 from edgeworthy.frames import Frame, Mode
 from edgeworthy.images import Pixels, normalise
-from edgeworthy.runtime import FileFacts, Provider, Session, SideBySide, facts_of
+from edgeworthy.runtime import FileFacts, Port, Provider, Session, SideBySide, facts_of
 
 
 class FileModel:
@@ -62,7 +62,22 @@ class FileModel:
     @property
     def scores_name(self) -> str:
         """Of the output that carries the classes."""
-        return self._sessions.shared.scores_port.name
+        return self.scores_port.name
+
+    @property
+    def picture_port(self) -> Port:
+        """The input that takes the picture."""
+        return self._sessions.shared.picture_port
+
+    @property
+    def scores_port(self) -> Port:
+        """The output that carries the classes."""
+        return self._sessions.shared.scores_port
+
+    @property
+    def layout(self) -> Layout:
+        """Order of the input's axes."""
+        return self._facts.layout
 
     @property
     def activation(self) -> Activation | None:
@@ -91,7 +106,15 @@ class FileModel:
         Raises:
             ModelFileError: where the file fails, or names another number of classes.
         """
-        scores = self._sessions.scores(self.values(pixels)).reshape(-1)
+        return self.scores(self.values(pixels))
+
+    def scores(self, values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Of all classes, float32 [classes], for what the input takes, float32 [1, C, H, W] or [1, H, W, C].
+
+        Raises:
+            ModelFileError: where the file fails, or names another number of classes.
+        """
+        scores = self._sessions.scores(values).reshape(-1)
         if not self.class_names:
             self.class_names = tuple(map(str, range(len(scores))))
         if len(self.class_names) != len(scores):

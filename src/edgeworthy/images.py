@@ -88,7 +88,7 @@ def _decoded(
     picture: Picture, channel_order: Literal["RGB", "L"], decoding: Decoding, frames: Collection[Frame]
 ) -> Image.Image:
     with _opened(picture) as image:
-        _refuse_bomb(image)
+        _refuse_bomb(image, decoding.limit)
         if decoding.fast and frames:
             sizes = [_resized(_upright_size(image), frame) for frame in frames]
             width, height = (max(sides) for sides in zip(*sizes, strict=True))
@@ -138,13 +138,18 @@ def framed(picture: str | Path | Picture, frame: Frame, *, decoding: Decoding = 
     picture = Picture.of(picture)
     image = open_picture(picture, frame.channel_order, decoding=decoding, frames=(frame,))
     try:
-        return frame_picture(image, frame)
+        return frame_picture(image, frame, decoding=decoding)
     except ImageError as error:
         raise ImageError(f"{picture.name} cannot be framed: {error.message}", hint=error.hint) from error
 
 
-def frame_picture(image: Image.Image, frame: Frame) -> Pixels:
+def frame_picture(image: Image.Image, frame: Frame, *, decoding: Decoding = STRICT) -> Pixels:
     """Carry out a frame on an RGB or L picture; uint8 [H, W, C].
+
+    Args:
+        image: upright, decoded.
+        frame: to carry out.
+        decoding: whose limit holds for what it is resized to.
 
     Raises:
         ImageError: where its sides are so unequal that resizing the shorter one would fill the memory.
@@ -152,7 +157,7 @@ def frame_picture(image: Image.Image, frame: Frame) -> Pixels:
     image = _converted(image, frame.channel_order)
     size = _resized(image.size, frame)
     if size != image.size:
-        _refuse_strip(image.size, size)
+        _refuse_strip(image.size, size, decoding.limit)
         image = image.resize(size, _FILTERS[frame.interpolation])
     if frame.mode == "crop":
         image = _centre(image, frame)
@@ -182,16 +187,14 @@ def _tables(normalization: Normalization) -> npt.NDArray[np.float32]:
     return table
 
 
-def _refuse_bomb(image: Image.Image) -> None:
+def _refuse_bomb(image: Image.Image, limit: int | None) -> None:
     """Pillow only warns up to twice its limit; warning filters belong to the process and stay untouched."""
-    limit = Image.MAX_IMAGE_PIXELS
     if limit is not None and image.width * image.height > limit:
         raise Image.DecompressionBombError(f"{image.width}x{image.height} px, the limit is {limit} pixels")
 
 
-def _refuse_strip(size: tuple[int, int], resized: tuple[int, int]) -> None:
+def _refuse_strip(size: tuple[int, int], resized: tuple[int, int], limit: int | None) -> None:
     """A picture of 50,000x1 px would be resized to 12.8 million px by 256."""
-    limit = Image.MAX_IMAGE_PIXELS
     if limit is not None and resized[0] * resized[1] > limit:
         sides = f"{size[0]}x{size[1]} px, resized to {resized[0]}x{resized[1]}"
         raise ImageError(f"It is too narrow: {sides}, where the limit is {limit} pixels.")

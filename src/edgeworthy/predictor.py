@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from pathlib import Path
 from typing import Any
 
@@ -124,16 +124,9 @@ class Predictor:
             pixels = framed(picture, self.frame, decoding=self._decoding)
         except ImageError as error:
             return Unreadable(path=picture.name, message=error.message)
-        scores = self._ranked(self._model.probabilities(pixels))
-        return Prediction(path=picture.name, scores=scores, time_s=picture.time_s)
-
-    def _ranked(self, scores: npt.NDArray[np.float32]) -> tuple[Score, ...]:
-        names = self._model.class_names
-        best = np.argsort(-np.nan_to_num(scores, nan=-1), kind="stable")[: self._top_k]
-        ranked = (Score(class_id=int(i), name=names[i], probability=float(scores[i])) for i in best)
-        if self._threshold is None:
-            return tuple(ranked)
-        return tuple(one for one in ranked if one.probability >= self._threshold)
+        scores = self._model.probabilities(pixels)
+        best = ranked(scores, self._model.class_names, top_k=self._top_k, threshold=self._threshold)
+        return Prediction(path=picture.name, scores=best, time_s=picture.time_s)
 
 
 def predict(
@@ -170,6 +163,19 @@ def predict(
         provider=provider,
     )
     return predictor.predict(items)
+
+
+def ranked(
+    scores: npt.NDArray[np.float32],
+    names: Sequence[str],
+    *,
+    top_k: int | None = None,
+    threshold: float | None = None,
+) -> tuple[Score, ...]:
+    """The best `top_k` classes, best first, that reach the threshold; of scores, float32 [classes]."""
+    best = np.argsort(-np.nan_to_num(scores, nan=-1), kind="stable")[:top_k]
+    found = (Score(class_id=int(i), name=names[i], probability=float(scores[i])) for i in best)
+    return tuple(one for one in found if threshold is None or one.probability >= threshold)
 
 
 def at_a_time(pictures: int, threads: int = 0) -> int:

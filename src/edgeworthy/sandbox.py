@@ -13,6 +13,7 @@ import importlib
 import json
 import os
 import queue
+import signal
 import subprocess
 import sys
 import tempfile
@@ -63,12 +64,21 @@ class Sandbox:
         memory_bytes: of private memory for the child, where the system can limit it.
         preload: a module for the child to import while the parent is busy.
         torch: whether the functions may import it.
+        leads: whether the functions start processes, which then end with the child (not on Windows).
     """
 
-    def __init__(self, *, memory_bytes: int | None = None, preload: str = "", torch: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        memory_bytes: int | None = None,
+        preload: str = "",
+        torch: bool = False,
+        leads: bool = False,
+    ) -> None:
         self._memory_bytes = memory_bytes
         self._preload = preload
         self._needless = [] if torch else list(_NEEDLESS)
+        self._leads = leads and hasattr(os, "killpg")
         self._child: subprocess.Popen[bytes] | None = None
         self._replies: queue.Queue[bytes] = queue.Queue()
         self._errors: Any = None
@@ -137,6 +147,9 @@ class Sandbox:
             child, self._child = self._child, None
         if child is None:
             return
+        if self._leads:
+            with contextlib.suppress(OSError):  # nobody of the group is left
+                os.killpg(child.pid, signal.SIGKILL)
         child.kill()
         child.wait()
         for stream in (child.stdin, child.stdout, self._errors):
@@ -161,6 +174,7 @@ class Sandbox:
                 stdout=subprocess.PIPE,
                 stderr=self._errors,
                 env=environment,
+                start_new_session=self._leads,
             )
             threading.Thread(target=_collect, args=(self._child.stdout, self._replies), daemon=True).start()
 

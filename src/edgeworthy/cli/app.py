@@ -30,6 +30,7 @@ COMMANDS = {
     "quantize": "Make an ONNX file smaller and quicker, and prove that it keeps its accuracy.",
     "benchmark": "Measure how fast ONNX files are on this machine, and what they cost.",
     "compare": "Say whether two classifiers predict the same, and where they part.",
+    "serve": "Try ONNX files in a browser, or call them over HTTP.",
     "completion": "Print the script that completes commands in a shell.",
 }
 

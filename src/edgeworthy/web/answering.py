@@ -1,0 +1,23 @@
+"""How answers are written, and what every operation may answer besides its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.responses import Response
+
+from edgeworthy.plain import json_line
+from edgeworthy.web.problems import MEDIA_TYPE
+from edgeworthy.web.schemas import ProblemBody
+
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    "default": {
+        "description": "What went wrong, and the next step to take.",
+        "content": {MEDIA_TYPE: {"schema": {"$ref": f"#/components/schemas/{ProblemBody.__name__}"}}},
+    }
+}
+
+
+def as_json(value: Any, status: int = 200) -> Response:
+    """A result as JSON; numbers that JSON cannot write are null."""
+    return Response(json_line(value), status, media_type="application/json")

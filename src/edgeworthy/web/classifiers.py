@@ -1,0 +1,203 @@
+"""The files that a server answers from, and what a picture comes to."""
+
+from __future__ import annotations
+
+import base64
+import io
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from edgeworthy.contract import Normalization
+from edgeworthy.decoding import Decoding
+from edgeworthy.errors import ImageError, ModelFileError
+from edgeworthy.filemodel import FileModel
+from edgeworthy.frames import Frame, Mode
+from edgeworthy.images import Pixels, frame_picture, open_picture
+from edgeworthy.pictures import Picture
+from edgeworthy.plain import shown
+from edgeworthy.predictor import ranked
+from edgeworthy.runtime import Provider
+from edgeworthy.web.problems import ProblemError
+
+Sign = tuple[int, int, int]  # inode, bytes, nanoseconds of the last change
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Classifier:
+    """A loaded file.
+
+    Attributes:
+        name: that callers use.
+        model: ready for pictures.
+        frame, chosen_by: what is done to them unless a call says otherwise, and who said so.
+        sign: of the file, as it was loaded.
+    """
+
+    name: str
+    model: FileModel
+    frame: Frame
+    chosen_by: str
+    sign: Sign
+
+    def framing(self, mode: Mode | None) -> tuple[Frame, str]:
+        """How pictures meet the input, in a mode or the one that is set."""
+        return (self.frame, self.chosen_by) if mode is None else self.model.frame(mode)
+
+    def refuse_change(self) -> None:
+        """Stop where the file is no longer what was loaded.
+
+        Raises:
+            ProblemError: then.
+        """
+        if _sign(self.model.path) != self.sign:
+            raise ProblemError(
+                "model-changed",
+                f"{self.name} has changed on the disk since it was loaded.",
+                hint="Start the server again.",
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What a caller wants to know of each picture.
+
+    Attributes:
+        asks: which classifiers, in which modes; None is the classifier's own.
+        top_k, threshold: which classes.
+        images: whether the framed pictures, too.
+    """
+
+    asks: tuple[tuple[Classifier, Mode | None], ...]
+    top_k: int | None
+    threshold: float | None
+    images: bool
+
+
+def load(
+    files: Sequence[Path],
+    *,
+    frame: Mode | None = None,
+    normalization: Normalization | None = None,
+    jobs: int,
+    threads: int,
+    provider: Provider = "cpu",
+) -> dict[str, Classifier]:
+    """The classifiers of files, by name; each has answered once, so that the first caller need not wait.
+
+    Raises:
+        ModelFileError: where a file is no classifier of pictures.
+        OptionError: where it does not say how pixels are normalised, and neither does the caller.
+    """
+    loaded = {}
+    for name, file in _named(files):
+        sign = _sign(file)
+        model = FileModel(file, normalization=normalization, jobs=jobs, threads=threads, provider=provider)
+        model.count_classes()
+        own, chosen_by = model.frame(frame)
+        loaded[name] = Classifier(name=name, model=model, frame=own, chosen_by=chosen_by, sign=sign)
+    return loaded
+
+
+def _named(files: Iterable[Path]) -> Iterator[tuple[str, Path]]:
+    """By the files' names without the ending; the second of a name gets a number."""
+    taken: set[str] = set()
+    for file in files:
+        stem = shown(file.stem).replace("/", "-")
+        name, number = stem, 1
+        while name in taken:
+            number += 1
+            name = f"{stem}-{number}"
+        taken.add(name)
+        yield name, file
+
+
+def _sign(file: Path) -> Sign:
+    try:
+        facts = file.stat()
+    except OSError:
+        return 0, 0, 0
+    return facts.st_ino, facts.st_size, facts.st_mtime_ns
+
+
+def answers(picture: Picture, wanted: Wanted, decoding: Decoding) -> dict[str, Any]:
+    """What classifiers say of a picture, which is decoded once; as JSON values.
+
+    Raises:
+        ProblemError: where it cannot be read, or a model fails on it.
+    """
+    asks = [(classifier, *classifier.framing(mode)) for classifier, mode in wanted.asks]
+    frames = [frame for _, frame, _ in asks]
+    size, decoded, framed = (0, 0), {}, {}
+    found = []
+    try:
+        for order in dict.fromkeys(frame.channel_order for frame in frames):
+            decoded[order] = open_picture(picture, order, decoding=decoding, frames=frames)
+            size = decoded[order].size
+        for frame in dict.fromkeys(frames):
+            framed[frame] = frame_picture(decoded[frame.channel_order], frame, decoding=decoding)
+    except ImageError as error:
+        raise ProblemError("unreadable-picture", error.message, hint=error.hint) from None
+    for classifier, frame, chosen_by in asks:
+        found.append(_answer(classifier, framed[frame], wanted) | _told(frame, chosen_by))
+    return {"name": picture.name, "width_px": size[0], "height_px": size[1], "answers": found}
+
+
+def _answer(classifier: Classifier, pixels: Pixels, wanted: Wanted) -> dict[str, Any]:
+    start = time.perf_counter()
+    try:
+        scores = classifier.model.probabilities(pixels)
+    except ModelFileError as error:
+        raise failed(classifier, error) from None
+    seconds = time.perf_counter() - start
+    names = classifier.model.class_names
+    return {
+        "model": classifier.name,
+        "scores": ranked(scores, names, top_k=wanted.top_k, threshold=wanted.threshold),
+        "image": data_url(pixels) if wanted.images else None,
+        "seconds": seconds,
+    }
+
+
+def failed(classifier: Classifier, error: ModelFileError) -> ProblemError:
+    """A model that cannot answer, without the path of its file."""
+    path = classifier.model.path
+    detail = error.message.replace(str(path), classifier.name).replace(os.fspath(path.absolute()), "")
+    return ProblemError("model-failed", detail, hint=error.hint)
+
+
+def _told(frame: Frame, chosen_by: str) -> dict[str, str]:
+    return {"frame": frame.mode, "description": frame.describe(), "chosen_by": chosen_by}
+
+
+def data_url(pixels: Pixels) -> str:
+    """A framed picture, uint8 [H, W, C], as a data: address of a PNG file."""
+    stream = io.BytesIO()
+    Image.fromarray(pixels if pixels.shape[2] == 3 else pixels[..., 0]).save(stream, "PNG", compress_level=1)
+    return f"data:image/png;base64,{base64.b64encode(stream.getvalue()).decode('ascii')}"
+
+
+def chosen(classifiers: Mapping[str, Classifier], names: Sequence[str]) -> list[Classifier]:
+    """Those of these names, each once; all without any.
+
+    Raises:
+        ProblemError: where there is none of a name.
+    """
+    return [find(classifiers, name) for name in dict.fromkeys(names)] or list(classifiers.values())
+
+
+def find(classifiers: Mapping[str, Classifier], name: str) -> Classifier:
+    """The one of a name.
+
+    Raises:
+        ProblemError: where there is none.
+    """
+    if name not in classifiers:
+        known = ", ".join(classifiers)[:200]
+        raise ProblemError("no-such-model", f"There is no model {name[:80]!r}.", hint=f"There are: {known}.")
+    return classifiers[name]

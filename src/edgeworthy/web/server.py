@@ -1,0 +1,158 @@
+"""Speaking HTTP: uvicorn, with limits on what a request's head may take, and a stop that loses nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+import sys
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from edgeworthy.errors import OptionError
+from edgeworthy.web.app import create_app
+from edgeworthy.web.service import Service
+from edgeworthy.web.settings import Settings
+
+_HEAD_BYTES = 65_536  # of a request line with its headers
+_HEAD_S = 15.0  # for a head to arrive on a new connection
+_KEEP_S = 30  # for the next request on a connection that is kept
+_BACKLOG = 512  # connections that the system holds for the server
+_LAME_S = 0.5  # between telling callers that connections end and ending them
+_SETTLE_S = 0.05
+
+
+class Protocol(HttpToolsProtocol):
+    """As uvicorn's; but a head has to arrive in time, and must not be larger than heads are."""
+
+    def connection_made(self, transport: Any) -> None:
+        """Wait for the first head."""
+        super().connection_made(transport)
+        self._head_bytes = 0
+        self._deadline = self.loop.call_later(_HEAD_S, self.timeout_keep_alive_handler)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop waiting."""
+        self._deadline.cancel()
+        super().connection_lost(exc)
+
+    def on_message_begin(self) -> None:
+        """Wait for the rest of a head that has begun."""
+        super().on_message_begin()
+        self._head_bytes = 0
+        self._deadline.cancel()
+        self._deadline = self.loop.call_later(_HEAD_S, self.timeout_keep_alive_handler)
+
+    def on_url(self, url: bytes) -> None:
+        """Count it."""
+        self._count(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Count it."""
+        self._count(len(name) + len(value))
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """The head is there."""
+        self._deadline.cancel()
+        super().on_headers_complete()
+
+    def _count(self, more: int) -> None:
+        self._head_bytes += more
+        if self._head_bytes > _HEAD_BYTES:
+            raise ValueError("The head of the request is too large.")
+
+
+class Server(uvicorn.Server):
+    """As uvicorn's; but stopping tells callers first, so that nobody sends on a connection that ends."""
+
+    def __init__(self, config: uvicorn.Config, service: Service, listener: socket.socket) -> None:
+        super().__init__(config)
+        self._service, self._listener = service, listener
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Stop gracefully, whichever signal it is; the second one at once."""
+        if self.should_exit:
+            self.force_exit = True
+        self.should_exit = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Answer what was taken.
+
+        For a moment, every answer says that its connection ends. Then nobody is let in any more who is not at
+        the door already, and those are let in.
+        """
+        self._service.stopping = True
+        await asyncio.sleep(_LAME_S)
+        with contextlib.suppress(OSError):
+            self._listener.listen(0)
+        await asyncio.sleep(_SETTLE_S)
+        await super().shutdown(sockets)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket on an address, IPv4 or IPv6.
+
+    Raises:
+        OptionError: where it cannot be had.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, protocol)
+    except (OSError, UnicodeError) as error:
+        raise OptionError(f"{host} is no address of this machine: {error}.", hint="See --host.") from None
+    try:
+        if sys.platform != "win32":
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise OptionError(
+            f"Nobody can listen on {host}, port {port}: {error.strerror or error}.",
+            hint="Give another --port, or 0 for a free one.",
+        ) from None
+    return listener
+
+
+def serve(service: Service, listener: socket.socket, *, ready: Callable[[str], None] | None = None) -> None:
+    """Answer until SIGTERM or SIGINT, and then what was taken until then.
+
+    Args:
+        service: what is served; it is closed.
+        listener: of `listen`.
+        ready: called with the address, once requests are answered.
+    """
+    settings = service.settings
+    config = uvicorn.Config(
+        create_app(service),
+        http=Protocol,
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        backlog=_BACKLOG,
+        timeout_keep_alive=_KEEP_S,
+        timeout_graceful_shutdown=round(settings.grace_s) or 1,
+    )
+    server = Server(config, service, listener)
+    logging.getLogger("uvicorn").setLevel(logging.ERROR)
+    if ready:
+        ready(address_of(settings, listener))
+    server.run(sockets=[listener])
+
+
+def address_of(settings: Settings, listener: socket.socket) -> str:
+    """Where a browser finds the page."""
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    host = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(host, host)  # noqa: S104
+    return f"http://{host}:{listener.getsockname()[1]}/"
