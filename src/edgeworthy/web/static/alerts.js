@@ -14,8 +14,9 @@ export function alertBox(error, { about = "", again } = {}) {
   if (!isProblem) console.error(error);
   const message = isProblem ? error.message : "The page has made a mistake.";
   const hint = isProblem ? error.hint : "Reload it. If that does not help, tell the makers of edgeworthy.";
+  const isNamed = about === "" || message.includes(about);
   return el("div", { class: "alert" },
-    el("p", {}, el("strong", {}, about ? `${about}: ` : "Problem: "), message),
+    el("p", {}, el("strong", {}, isNamed ? "Problem: " : `${about}: `), message),
     hint && el("p", { class: "soft" }, hint),
     again && el("p", {}, el("button", { type: "button", onclick: again }, "Try again")));
 }

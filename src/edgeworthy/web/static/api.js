@@ -97,8 +97,8 @@ async function exchanged(path, asked, key) {
   }
 }
 
-/** A header carries Latin-1 only; what lies outside cannot be the key. @param {string} key */
-const encoded = (key) => key.replace(/[^\x21-\x7e]/g, "?");
+/** Keys are ASCII; no header carries anything else. @param {string} key */
+const encoded = (key) => key.replace(/[^\x20-\x7e]/g, "?");
 
 /** fetch does not tell how far an upload is; XMLHttpRequest does. */
 function sent(/** @type {string} */ path, /** @type {Asked} */ asked, /** @type {Headers} */ headers) {

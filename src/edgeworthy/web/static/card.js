@@ -91,6 +91,6 @@ function classes(names) {
     el("p", {}, el("label", { for: field }, "Search by name or number"),
       el("input", { type: "search", id: field, autocomplete: "off", spellcheck: "false", oninput: filter })),
     status,
-    el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Classes" }, list),
+    el("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": "Classes" }, list),
   ];
 }

@@ -1,7 +1,7 @@
 /** How files come in: dropped, pasted, or chosen. */
 
 /**
- * Files dropped anywhere on the page, but for places that take them themselves.
+ * Files that are dropped. A place that takes them keeps them from the places around it.
  *
  * @param {HTMLElement} zone what shows that a drop is welcome
  * @param {(files: File[]) => void} take
@@ -13,7 +13,8 @@ export function onDrop(zone, take, where = zone) {
   const listen = (/** @type {string} */ name, /** @type {(event: DragEvent) => void} */ act) =>
     where.addEventListener(name, (event) => {
       const drag = /** @type {DragEvent} */ (event);
-      if (drag.defaultPrevented || !drag.dataTransfer?.types.includes("Files")) return;
+      if (!drag.dataTransfer?.types.includes("Files")) return;
+      drag.stopPropagation();
       act(drag);
       mark();
     });

@@ -32,6 +32,6 @@ export function bytes(count) {
 /** With a thin space between thousands. @param {number} number */
 export const grouped = (number) => String(number).replace(/\B(?=(\d{3})+$)/g, "\u202f");
 
-/** @param {number} seconds */
+/** With two or three digits that count. @param {number} seconds */
 export const duration = (seconds) =>
-  seconds < 1 ? `${(1000 * seconds).toFixed(1)} ms` : `${seconds.toFixed(2)} s`;
+  seconds < 1 ? `${Number((1000 * seconds).toPrecision(seconds < 0.1 ? 2 : 3))} ms` : `${seconds.toFixed(2)} s`;

@@ -13,13 +13,13 @@ const UNSAFE = {
 };
 
 /**
- * @param {(wishes: Record<string, unknown>, form: HTMLFormElement) => void} onrepair
+ * @param {(wishes: () => Record<string, unknown>) => void} onrepair reads the form; throws a Problem on nonsense
  * @returns {HTMLFormElement}
  */
 export function repairForm(onrepair) {
   const submit = (/** @type {SubmitEvent} */ event) => {
     event.preventDefault();
-    onrepair(wishes(form), form);
+    onrepair(() => wishes(form));
   };
   const form = el("form", { class: "repair", novalidate: true, onsubmit: submit },
     el("fieldset", {}, el("legend", {}, "What the file may not say"),

@@ -75,7 +75,7 @@ export class Upload {
     this.outcome = el("div");
     this.state = el("div");
     this.title = el("h3", { tabindex: "-1" }, uploaded.name);
-    const form = repairForm((/** @type {any} */ wishes) => this.repair(wishes));
+    const form = repairForm((wishes) => this.repair(wishes));
     const repair = el("details", { open: !uploaded.check?.conforms }, el("summary", {}, "Repair"),
       el("p", { class: "soft" }, "What the rules ask for is mended, and the repaired file is proven to predict what ",
         "the file predicted. Tell only what the file does not say, or what you want otherwise."),
@@ -96,13 +96,13 @@ export class Upload {
       its && el("details", {}, el("summary", {}, "Card"), card(its, "h4")));
   }
 
-  /** @param {Record<string, unknown>} wishes */
+  /** @param {() => Record<string, unknown>} wishes */
   async repair(wishes) {
-    if (this.isBusy) return;
     const done = await this.working(async () => {
+      const body = JSON.stringify(wishes());
       this.say("Repairing the file, and proving that it predicts what it predicted. This takes a while.");
       return json(`/v1/uploads/${this.id}/repair`, {
-        method: "POST", body: JSON.stringify(wishes), type: "application/json",
+        method: "POST", body, type: "application/json",
         onwait: (seconds) => this.say(busyNote(seconds)),
       });
     }, "Repair");

@@ -7,10 +7,10 @@ let last = 0;
 /** One picture and the answers to it. */
 export class Tried {
   /** @param {File} file @param {any} answered an entry of the answer's `pictures` */
-  constructor(file, { name, width_px, height_px }) {
+  constructor(file, { width_px, height_px }) {
     this.id = ++last;
     this.file = file;
-    this.name = name || file.name;
+    this.name = file.name; // the answer has it as forms write it: %22 for a quotation mark
     this.width_px = width_px;
     this.height_px = height_px;
     /** Addresses of what the browser shows. */
