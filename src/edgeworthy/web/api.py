@@ -14,7 +14,7 @@ from edgeworthy.frames import MODES, Mode
 from edgeworthy.pictures import Picture
 from edgeworthy.web import desk, schemas
 from edgeworthy.web.answering import PROBLEMS, as_json
-from edgeworthy.web.classifiers import Wanted, answers, chosen, find
+from edgeworthy.web.classifiers import PictureAnswers, Wanted, answers, chosen, find
 from edgeworthy.web.problems import ProblemError
 from edgeworthy.web.service import Service
 from edgeworthy.web.uploads import Upload, Uploads
@@ -124,10 +124,10 @@ def _add_predict(routes: APIRouter, service: Service) -> None:
                 return as_json({"pictures": await _answered(service, pictures, wanted)})
 
 
-async def _answered(service: Service, pictures: list[Picture], wanted: Wanted) -> list[dict[str, Any]]:
+async def _answered(service: Service, pictures: list[Picture], wanted: Wanted) -> list[Any]:
     """What is said of each; of one that is alone and cannot be read, the problem is that of the call."""
 
-    async def one(picture: Picture) -> dict[str, Any]:
+    async def one(picture: Picture) -> PictureAnswers | dict[str, Any]:
         try:
             found = await service.line.work(answers, picture, wanted, service.decoding)
         except ProblemError as problem:
@@ -137,8 +137,8 @@ async def _answered(service: Service, pictures: list[Picture], wanted: Wanted) -
                 raise
             return {"name": picture.name, "problem": problem.body}
         service.telemetry.pictures.labels("classified").inc()
-        for answer in found["answers"]:
-            service.telemetry.model_seconds.labels(answer["model"]).observe(answer["seconds"])
+        for answer in found.answers:
+            service.telemetry.model_seconds.labels(answer.model).observe(answer.seconds)
         return found
 
     if len(pictures) == 1:

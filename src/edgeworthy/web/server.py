@@ -7,7 +7,6 @@ import contextlib
 import logging
 import socket
 import sys
-from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
@@ -123,13 +122,12 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def serve(service: Service, listener: socket.socket, *, ready: Callable[[str], None] | None = None) -> None:
-    """Answer until SIGTERM or SIGINT, and then what was taken until then.
+def server_of(service: Service, listener: socket.socket) -> Server:
+    """A server, whose `run(sockets=[listener])` answers until it is told to stop, and closes the service.
 
     Args:
-        service: what is served; it is closed.
+        service: what is served.
         listener: of `listen`.
-        ready: called with the address, once requests are answered.
     """
     settings = service.settings
     config = uvicorn.Config(
@@ -144,11 +142,8 @@ def serve(service: Service, listener: socket.socket, *, ready: Callable[[str], N
         timeout_keep_alive=_KEEP_S,
         timeout_graceful_shutdown=round(settings.grace_s) or 1,
     )
-    server = Server(config, service, listener)
     logging.getLogger("uvicorn").setLevel(logging.ERROR)
-    if ready:
-        ready(address_of(settings, listener))
-    server.run(sockets=[listener])
+    return Server(config, service, listener)
 
 
 def address_of(settings: Settings, listener: socket.socket) -> str:
