@@ -76,7 +76,7 @@ _MIB = 2**20
     "--max-pixels",
     default=64,
     show_default=True,
-    type=click.IntRange(1, 1000),
+    type=click.IntRange(1, 178),
     help="Millions of them in a picture.",
 )
 @click.option(
