@@ -19,11 +19,12 @@ ROOT = SOURCE.parents[1]
 EXTRAS = (
     *("torch", "torchvision", "timm", "transformers", "safetensors", "onnxsim"),
     *("sklearn", "scipy", "jinja2", "pyarrow", "av", "ray", "fsspec", "onnx_tool"),
+    *("fastapi", "starlette", "pydantic", "uvicorn", "httptools", "prometheus_client", "python_multipart"),
 )
 ALL = [
     info.name for info in pkgutil.walk_packages([str(SOURCE)], "edgeworthy.") if "__main__" not in info.name
 ]
-HEAVY = ("edgeworthy.exporting.", "edgeworthy.against")
+HEAVY = ("edgeworthy.exporting.", "edgeworthy.against", "edgeworthy.web.")
 LIGHT = [name for name in ALL if not name.startswith(HEAVY)]
 
 
@@ -51,6 +52,13 @@ def test_without_the_extras_export_says_what_to_install(tmp_path):
     done = bare(code.replace("sys.argv[1]", repr(str(tmp_path / "m.onnx"))))
     assert done.returncode == 2
     assert 'pip install "edgeworthy[export]"' in done.stderr
+
+
+def test_without_the_extra_serve_says_what_to_install():
+    code = "sys.argv = ['edgeworthy', 'serve', 'm.onnx']\nfrom edgeworthy.cli import main\nmain()\n"
+    done = bare(code)
+    assert done.returncode == 2
+    assert 'pip install "edgeworthy[serve]"' in done.stderr
 
 
 def test_without_timm_a_timm_source_says_what_to_install(monkeypatch):

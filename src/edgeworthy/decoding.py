@@ -30,7 +30,8 @@ class Decoding:
         truncated: what becomes of a file that ends too early: `skip` reports it, `load` takes what is there.
         fast: whether a JPEG much larger than the model's input is decoded at half, a quarter or an eighth of
             its size, at least twice what it is resized to. Changes pixels slightly: docs/performance.md.
-        max_pixels: a picture with more is not decoded, nor resized to more; None leaves Pillow's own limit.
+        max_pixels: a picture with more is not decoded, nor resized to more; None leaves Pillow's own
+            limit, whose double is never exceeded.
 
     Raises:
         OptionError: on another value.

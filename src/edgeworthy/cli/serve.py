@@ -76,7 +76,7 @@ _MIB = 2**20
     "--max-pixels",
     default=64,
     show_default=True,
-    type=click.IntRange(1, 1000),
+    type=click.IntRange(1, 178),
     help="Millions of them in a picture.",
 )
 @click.option(
@@ -110,7 +110,7 @@ def command(files: tuple[Path, ...], opened: bool, **options: Any) -> None:
         raise OptionError("There is nothing to serve.", hint="Give an ONNX file, or --allow-upload.")
     try:
         from edgeworthy.web.classifiers import load
-        from edgeworthy.web.server import listen, serve
+        from edgeworthy.web.server import address_of, listen, server_of
         from edgeworthy.web.service import Service
     except ImportError as error:
         raise MissingExtraError((error.name or "A library").partition(".")[0], "serve") from error
@@ -134,13 +134,11 @@ def command(files: tuple[Path, ...], opened: bool, **options: Any) -> None:
                 f"{classifier.name}: {len(classifier.model.class_names)} classes, {told}", soft_wrap=True
             )
         _warn(settings)
-
-        def ready(address: str) -> None:
-            console.print(f"Serving on {address}; Ctrl-C ends it", soft_wrap=True)
-            if opened:
-                click.launch(address)
-
-        serve(service, listener, ready=ready)
+        server, address = server_of(service, listener), address_of(settings, listener)
+        console.print(f"Serving on {address}; Ctrl-C ends it", soft_wrap=True)
+        if opened:
+            click.launch(address)
+        server.run(sockets=[listener])
     console.print(f"answered all {service.telemetry.answered} requests", soft_wrap=True)
 
 

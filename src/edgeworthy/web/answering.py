@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from starlette.responses import Response
@@ -16,6 +17,12 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
         "content": {MEDIA_TYPE: {"schema": {"$ref": f"#/components/schemas/{ProblemBody.__name__}"}}},
     }
 }
+
+
+def what_is_wrong(errors: Sequence[Any]) -> str:
+    """What pydantic says of values, without repeating them."""
+    told = [f"{'.'.join(map(str, one['loc'])) or 'body'}: {one['msg']}" for one in errors[:5]]
+    return "; ".join(told)[:500]
 
 
 def as_json(value: Any, status: int = 200) -> Response:

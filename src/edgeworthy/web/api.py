@@ -6,6 +6,7 @@ import asyncio
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
+from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 
@@ -13,8 +14,8 @@ from edgeworthy._version import __version__
 from edgeworthy.frames import MODES, Mode
 from edgeworthy.pictures import Picture
 from edgeworthy.web import desk, schemas
-from edgeworthy.web.answering import PROBLEMS, as_json
-from edgeworthy.web.classifiers import Wanted, answers, chosen, find
+from edgeworthy.web.answering import PROBLEMS, as_json, what_is_wrong
+from edgeworthy.web.classifiers import PictureAnswers, Wanted, answers, chosen, find
 from edgeworthy.web.problems import ProblemError
 from edgeworthy.web.service import Service
 from edgeworthy.web.uploads import Upload, Uploads
@@ -42,6 +43,13 @@ _MODEL: dict[str, Any] = {
         "required": True,
         "description": "An ONNX file.",
         "content": {"application/octet-stream": _BINARY},
+    }
+}
+
+_WISHES: dict[str, Any] = {
+    "requestBody": {
+        "description": "What the file does not say; empty where it says all that is needed.",
+        "content": {"application/json": {"schema": schemas.RepairWishes.model_json_schema()}},
     }
 }
 
@@ -124,10 +132,10 @@ def _add_predict(routes: APIRouter, service: Service) -> None:
                 return as_json({"pictures": await _answered(service, pictures, wanted)})
 
 
-async def _answered(service: Service, pictures: list[Picture], wanted: Wanted) -> list[dict[str, Any]]:
+async def _answered(service: Service, pictures: list[Picture], wanted: Wanted) -> list[Any]:
     """What is said of each; of one that is alone and cannot be read, the problem is that of the call."""
 
-    async def one(picture: Picture) -> dict[str, Any]:
+    async def one(picture: Picture) -> PictureAnswers | dict[str, Any]:
         try:
             found = await service.line.work(answers, picture, wanted, service.decoding)
         except ProblemError as problem:
@@ -137,8 +145,8 @@ async def _answered(service: Service, pictures: list[Picture], wanted: Wanted) -
                 raise
             return {"name": picture.name, "problem": problem.body}
         service.telemetry.pictures.labels("classified").inc()
-        for answer in found["answers"]:
-            service.telemetry.model_seconds.labels(answer["model"]).observe(answer["seconds"])
+        for answer in found.answers:
+            service.telemetry.model_seconds.labels(answer.model).observe(answer.seconds)
         return found
 
     if len(pictures) == 1:
@@ -163,18 +171,21 @@ def _add_uploads(routes: APIRouter, service: Service, uploads: Uploads) -> None:
         """Send an ONNX file to be checked; it is kept for a while, and never run in the server's process."""
         settings = service.settings
         pieces = service.bodies.pieces(request, settings.upload_bytes, timeout_s=10 * settings.timeout_s)
-        upload = await uploads.receive(name, pieces)
-        with upload.held():
-            try:
-                return as_json(await _looked_at(service, upload), 201)
-            except ProblemError:
-                uploads.forget(upload)
-                raise
+        async with uploads.receive(name, pieces) as upload:
+            facts = await _looked_at(service, upload)
+        return as_json(facts, 201)
 
-    @routes.post("/uploads/{ident}/repair", response_model=schemas.UploadFacts, tags=["uploads"])
-    async def repair(ident: Ident, wishes: schemas.RepairWishes) -> Response:
+    @routes.post(
+        "/uploads/{ident}/repair",
+        response_model=schemas.UploadFacts,
+        tags=["uploads"],
+        openapi_extra=_WISHES,
+    )
+    async def repair(request: Request, ident: Ident) -> Response:
         """Mend a file that was sent, proven to predict the same; where that fails, it stays as it was."""
         upload = uploads.find(ident)
+        async with service.bodies.whole(request, service.settings.body_bytes) as body:
+            wishes = _wishes(body)
         with upload.held():
             draft = upload.path.with_name("mended.onnx")
             told = wishes.model_dump(exclude_none=True)
@@ -203,6 +214,13 @@ def _add_uploads(routes: APIRouter, service: Service, uploads: Uploads) -> None:
         with upload.held():
             uploads.forget(upload)
         return Response(status_code=204)
+
+
+def _wishes(body: bytes) -> schemas.RepairWishes:
+    try:
+        return schemas.RepairWishes.model_validate_json(body or b"{}")
+    except ValidationError as error:
+        raise ProblemError("invalid-request", f"{what_is_wrong(error.errors())}.") from None
 
 
 async def _looked_at(service: Service, upload: Upload, check: Any = None) -> dict[str, Any]:

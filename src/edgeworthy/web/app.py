@@ -16,7 +16,7 @@ from starlette.responses import Response
 
 from edgeworthy._version import __version__
 from edgeworthy.web import api, kserve, schemas
-from edgeworthy.web.answering import PROBLEMS, as_json
+from edgeworthy.web.answering import PROBLEMS, as_json, what_is_wrong
 from edgeworthy.web.guard import PAGE_POLICY, Guard
 from edgeworthy.web.problems import KINDS, ProblemError
 from edgeworthy.web.service import Service
@@ -138,8 +138,7 @@ def _add_problems(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)  # noqa: S101
-        told = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()[:5]]
-        return ProblemError("invalid-request", f"{'; '.join(told)[:500]}.").response()
+        return ProblemError("invalid-request", f"{what_is_wrong(error.errors())}.").response()
 
 
 def _describe_problems(app: FastAPI, *, keyed: bool) -> None:

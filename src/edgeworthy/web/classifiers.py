@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 
@@ -22,6 +21,7 @@ from edgeworthy.images import Pixels, frame_picture, open_picture
 from edgeworthy.pictures import Picture
 from edgeworthy.plain import shown
 from edgeworthy.predictor import ranked
+from edgeworthy.results import Score
 from edgeworthy.runtime import Provider
 from edgeworthy.web.problems import ProblemError
 
@@ -79,6 +79,37 @@ class Wanted:
     images: bool
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What a model says of a picture in a frame.
+
+    Attributes:
+        model: its name.
+        frame, description, chosen_by: what was done to the picture, and who said so.
+        scores: best first.
+        image: what the model gets, as a data: address, where that was wanted.
+        seconds: of the model's run.
+    """
+
+    model: str
+    frame: Mode
+    description: str
+    chosen_by: str
+    scores: tuple[Score, ...]
+    image: str | None
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PictureAnswers:
+    """What models say of a picture: its name, its size upright, and the answers by model, then by frame."""
+
+    name: str
+    width_px: int
+    height_px: int
+    answers: tuple[Answer, ...]
+
+
 def load(
     files: Sequence[Path],
     *,
@@ -125,8 +156,8 @@ def _sign(file: Path) -> Sign:
     return facts.st_ino, facts.st_size, facts.st_mtime_ns
 
 
-def answers(picture: Picture, wanted: Wanted, decoding: Decoding) -> dict[str, Any]:
-    """What classifiers say of a picture, which is decoded once; as JSON values.
+def answers(picture: Picture, wanted: Wanted, decoding: Decoding) -> PictureAnswers:
+    """What classifiers say of a picture, which is decoded once.
 
     Raises:
         ProblemError: where it cannot be read, or a model fails on it.
@@ -134,7 +165,6 @@ def answers(picture: Picture, wanted: Wanted, decoding: Decoding) -> dict[str, A
     asks = [(classifier, *classifier.framing(mode)) for classifier, mode in wanted.asks]
     frames = [frame for _, frame, _ in asks]
     size, decoded, framed = (0, 0), {}, {}
-    found = []
     try:
         for order in dict.fromkeys(frame.channel_order for frame in frames):
             decoded[order] = open_picture(picture, order, decoding=decoding, frames=frames)
@@ -143,12 +173,13 @@ def answers(picture: Picture, wanted: Wanted, decoding: Decoding) -> dict[str, A
             framed[frame] = frame_picture(decoded[frame.channel_order], frame, decoding=decoding)
     except ImageError as error:
         raise ProblemError("unreadable-picture", error.message, hint=error.hint) from None
-    for classifier, frame, chosen_by in asks:
-        found.append(_answer(classifier, framed[frame], wanted) | _told(frame, chosen_by))
-    return {"name": picture.name, "width_px": size[0], "height_px": size[1], "answers": found}
+    found = tuple(
+        _answer(classifier, frame, chosen_by, framed[frame], wanted) for classifier, frame, chosen_by in asks
+    )
+    return PictureAnswers(name=picture.name, width_px=size[0], height_px=size[1], answers=found)
 
 
-def _answer(classifier: Classifier, pixels: Pixels, wanted: Wanted) -> dict[str, Any]:
+def _answer(classifier: Classifier, frame: Frame, chosen_by: str, pixels: Pixels, wanted: Wanted) -> Answer:
     start = time.perf_counter()
     try:
         scores = classifier.model.probabilities(pixels)
@@ -156,12 +187,15 @@ def _answer(classifier: Classifier, pixels: Pixels, wanted: Wanted) -> dict[str,
         raise failed(classifier, error) from None
     seconds = time.perf_counter() - start
     names = classifier.model.class_names
-    return {
-        "model": classifier.name,
-        "scores": ranked(scores, names, top_k=wanted.top_k, threshold=wanted.threshold),
-        "image": data_url(pixels) if wanted.images else None,
-        "seconds": seconds,
-    }
+    return Answer(
+        model=classifier.name,
+        frame=frame.mode,
+        description=frame.describe(),
+        chosen_by=chosen_by,
+        scores=ranked(scores, names, top_k=wanted.top_k, threshold=wanted.threshold),
+        image=data_url(pixels) if wanted.images else None,
+        seconds=seconds,
+    )
 
 
 def failed(classifier: Classifier, error: ModelFileError) -> ProblemError:
@@ -169,10 +203,6 @@ def failed(classifier: Classifier, error: ModelFileError) -> ProblemError:
     path = classifier.model.path
     detail = error.message.replace(str(path), classifier.name).replace(os.fspath(path.absolute()), "")
     return ProblemError("model-failed", detail, hint=error.hint)
-
-
-def _told(frame: Frame, chosen_by: str) -> dict[str, str]:
-    return {"frame": frame.mode, "description": frame.describe(), "chosen_by": chosen_by}
 
 
 def data_url(pixels: Pixels) -> str:

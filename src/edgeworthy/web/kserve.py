@@ -20,7 +20,7 @@ from edgeworthy._version import __version__
 from edgeworthy.errors import ModelFileError
 from edgeworthy.plain import json_line
 from edgeworthy.web import schemas
-from edgeworthy.web.answering import PROBLEMS, as_json
+from edgeworthy.web.answering import PROBLEMS, as_json, what_is_wrong
 from edgeworthy.web.classifiers import Classifier, failed, find
 from edgeworthy.web.problems import ProblemError
 from edgeworthy.web.service import Service
@@ -107,7 +107,7 @@ def inferred(classifier: Classifier, body: bytes, head_bytes: str | None) -> Res
     if asked.id is not None:
         answer["id"] = asked.id
     if not binary:
-        return as_json(answer | {"outputs": [output | {"data": scores}]})
+        return as_json(answer | {"outputs": [output | {"data": scores.tolist()}]})
     tail = np.asarray(scores, "<f4").tobytes()
     head = json_line(
         answer | {"outputs": [output | {"parameters": {"binary_data_size": len(tail)}}]}
@@ -158,11 +158,7 @@ def _asked(classifier: Classifier, body: bytes, head_bytes: str | None) -> tuple
     try:
         return schemas.InferRequest.model_validate_json(body[:length]), body[length:]
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        place = ".".join(map(str, first["loc"]))
-        raise ProblemError(
-            "bad-tensor", f"The request does not fit: {place or 'body'}: {first['msg']}."
-        ) from None
+        raise ProblemError("bad-tensor", f"{what_is_wrong(error.errors())}.") from None
 
 
 def _values(classifier: Classifier, asked: schemas.InferRequest, rest: bytes) -> npt.NDArray[np.float32]:

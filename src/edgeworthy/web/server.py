@@ -7,7 +7,6 @@ import contextlib
 import logging
 import socket
 import sys
-from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
@@ -33,7 +32,7 @@ class Protocol(HttpToolsProtocol):
     def connection_made(self, transport: Any) -> None:
         """Wait for the first head."""
         super().connection_made(transport)
-        self._head_bytes = 0
+        self._in_head, self._head_bytes = True, 0
         self._deadline = self.loop.call_later(_HEAD_S, self.timeout_keep_alive_handler)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -44,29 +43,22 @@ class Protocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Wait for the rest of a head that has begun."""
         super().on_message_begin()
-        self._head_bytes = 0
+        self._in_head, self._head_bytes = True, 0
         self._deadline.cancel()
         self._deadline = self.loop.call_later(_HEAD_S, self.timeout_keep_alive_handler)
 
-    def on_url(self, url: bytes) -> None:
-        """Count it."""
-        self._count(len(url))
-        super().on_url(url)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Count it."""
-        self._count(len(name) + len(value))
-        super().on_header(name, value)
-
     def on_headers_complete(self) -> None:
         """The head is there."""
+        self._in_head = False
         self._deadline.cancel()
         super().on_headers_complete()
 
-    def _count(self, more: int) -> None:
-        self._head_bytes += more
-        if self._head_bytes > _HEAD_BYTES:
-            raise ValueError("The head of the request is too large.")
+    def data_received(self, data: bytes) -> None:
+        """Refuse a head that is not there by now, whatever it consists of."""
+        super().data_received(data)
+        self._head_bytes += len(data)
+        if self._in_head and self._head_bytes > _HEAD_BYTES and not self.transport.is_closing():
+            self.send_400_response("The head of the request is too large.")
 
 
 class Server(uvicorn.Server):
@@ -123,13 +115,12 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def serve(service: Service, listener: socket.socket, *, ready: Callable[[str], None] | None = None) -> None:
-    """Answer until SIGTERM or SIGINT, and then what was taken until then.
+def server_of(service: Service, listener: socket.socket) -> Server:
+    """A server, whose `run(sockets=[listener])` answers until it is told to stop, and closes the service.
 
     Args:
-        service: what is served; it is closed.
+        service: what is served.
         listener: of `listen`.
-        ready: called with the address, once requests are answered.
     """
     settings = service.settings
     config = uvicorn.Config(
@@ -144,11 +135,8 @@ def serve(service: Service, listener: socket.socket, *, ready: Callable[[str], N
         timeout_keep_alive=_KEEP_S,
         timeout_graceful_shutdown=round(settings.grace_s) or 1,
     )
-    server = Server(config, service, listener)
     logging.getLogger("uvicorn").setLevel(logging.ERROR)
-    if ready:
-        ready(address_of(settings, listener))
-    server.run(sockets=[listener])
+    return Server(config, service, listener)
 
 
 def address_of(settings: Settings, listener: socket.socket) -> str:

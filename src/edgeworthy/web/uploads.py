@@ -66,15 +66,15 @@ class Uploads:
         self._kept: dict[str, Upload] = {}
         self._arriving = 0
 
-    async def receive(self, name: str, pieces: AsyncIterator[bytes]) -> Upload:
-        """Keep a file as it arrives.
+    @contextlib.asynccontextmanager
+    async def receive(self, name: str, pieces: AsyncIterator[bytes]) -> AsyncIterator[Upload]:
+        """A file as it has arrived, which is kept if the block ends well.
 
         Raises:
             ProblemError: where too many arrive at once, or the body is refused.
         """
         if self._arriving >= _AT_ONCE:
             raise busy(f"{self._arriving} model files are arriving already.", 5)
-        self._make_room()
         ident = secrets.token_urlsafe(16)
         folder = Path(self._home.name) / ident
         upload = Upload(id=ident, name=_plain_name(name), path=folder / f"model{_SUFFIX}")
@@ -84,13 +84,14 @@ class Uploads:
             with upload.path.open("wb") as stream:
                 async for piece in pieces:
                     stream.write(piece)
+            yield upload
+            self._make_room()
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
         finally:
             self._arriving -= 1
         self._kept[ident] = upload
-        return upload
 
     def find(self, ident: str) -> Upload:
         """The file of an id.
