@@ -6,9 +6,6 @@ import io
 import json
 import re
 import shutil
-import subprocess
-import sys
-from contextlib import contextmanager
 
 import numpy as np
 import onnx
@@ -24,6 +21,8 @@ from tests.factory import classifier_file
 for library in ("playwright.sync_api", "fastapi", "uvicorn", "httptools", "multipart", "prometheus_client"):
     pytest.importorskip(library, reason=f"{library} is not installed")
 from playwright.sync_api import expect, sync_playwright  # noqa: E402
+
+from tests.serving import serving  # noqa: E402
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 if CHROMIUM is None:
@@ -64,37 +63,17 @@ def models(tmp_path_factory):
     return place
 
 
-@contextmanager
-def serving(*words):
-    """The command in a process of its own; gives what reads its address."""
-    command = [sys.executable, "-m", "edgeworthy", "serve", "--port", "0", "--jobs", "1", "--threads", "1"]
-    with subprocess.Popen([*command, *map(str, words)], stderr=subprocess.PIPE, text=True) as process:
-
-        def address():
-            told = ""
-            for line in process.stderr:
-                told += line
-                if found := re.search(r"Serving on (http://\S+)/;", line):
-                    return found[1]
-            raise AssertionError(told)
-
-        try:
-            yield address
-        finally:
-            process.terminate()
-            process.wait()
-
-
 @pytest.fixture(scope="module")
 def addresses(models):
     """Of a server that takes uploads, of one with odd models that takes none, and of one that wants a key."""
+    plain = [models / name for name in ("colours.onnx", "hues.onnx")]
     odd = [models / name for name in ("<b>bold<i>.onnx", "many.onnx", "logits.onnx")]
     with (
-        serving(models / "colours.onnx", models / "hues.onnx", "--allow-upload") as plain,
-        serving(*odd) as strange,
-        serving(models / "colours.onnx", "--api-key", KEY) as locked,
+        serving(*plain, jobs=1, allow_upload=True) as open_to_all,
+        serving(*odd, jobs=1) as strange,
+        serving(*plain, jobs=1, api_key=KEY) as locked,
     ):
-        yield {"plain": plain(), "odd": strange(), "locked": locked()}
+        yield {"plain": open_to_all.address, "odd": strange.address, "locked": locked.address}
 
 
 @pytest.fixture(scope="module")
@@ -287,6 +266,9 @@ def test_models_are_compared_and_switched_off(visit):
     expect(together).to_have_text("The models disagree: colours says “blue” and hues says “violet”.")
     assert len(predictions(page)) == 3
     assert "model=colours" not in predictions(page)[2]
+    page.locator("#tiles button", has_text="poppy.png").click()
+    expect(top(page, "hues")).to_have_text("red")
+    assert len(predictions(page)) == 3
 
 
 def test_without_a_model_nobody_is_asked(visit):
@@ -316,6 +298,14 @@ def test_a_picture_that_is_too_large_is_not_sent(visit):
         "It has 33.6 MB; the server takes 33.6 MB at most."
     )
     assert predictions(page) == []
+
+
+def test_what_the_browser_cannot_show_is_answered_all_the_same(visit):
+    page = visit()
+    drop(page, ("scan.tiff", picture("red", kind="TIFF")))
+    expect(top(page, "colours")).to_have_text("red")
+    expect(page.get_by_text("The browser cannot show this file")).to_be_visible()
+    assert page.locator(".sent img").evaluate("(one) => one.decode().then(() => one.naturalWidth)") == 16
 
 
 def test_what_looks_like_markup_is_text(visit):
@@ -429,19 +419,6 @@ def test_what_was_tried_is_shown_again_and_taken_along(visit):
     expect(page.locator("#result")).to_be_hidden()
 
 
-def test_a_broken_model_is_refused_and_the_next_is_taken(visit, models):
-    page = visit(refused="422")
-    drop(page, ("broken.onnx", b"no model"), at="#upload-drop")
-    expect(page.locator("#upload-alert")).to_contain_text("broken.onnx")
-    expect(page.locator("#upload-body")).to_be_empty()
-    drop(page, ("fine.onnx", (models / "colours.onnx").read_bytes()))  # the other zone knows where it belongs
-    expect(page.locator("#upload").get_by_text("The file keeps the platform's contract.")).to_be_visible()
-    expect(page.locator("#upload-alert")).to_be_empty()
-    page.get_by_role("button", name="Remove the file").click()
-    expect(page.locator("#upload-body")).to_be_empty()
-    assert [request.split("/")[2] for request in page.asked if request.startswith("DELETE")] == ["uploads"]
-
-
 def test_without_uploads_the_page_says_how_to_allow_them(visit):
     page = visit("odd")
     expect(page.locator("#upload")).to_be_hidden()
@@ -450,11 +427,16 @@ def test_without_uploads_the_page_says_how_to_allow_them(visit):
     assert not [request for request in page.asked if "/v1/uploads" in request]
 
 
-def test_a_model_is_repaired_and_downloaded(visit, tmp_path):
+def test_a_broken_model_is_refused_and_another_is_repaired_and_downloaded(visit, tmp_path):
     page = visit(refused="422")
-    theirs = classifier_file(tmp_path / "theirs.onnx", opset=17, activation="", normalization=None)
-    page.locator("#upload-file").set_input_files(theirs)
     upload = page.locator("#upload")
+    drop(page, ("broken.onnx", b"no model"), at="#upload-drop")
+    expect(page.locator("#upload-alert")).to_contain_text("broken.onnx")
+    expect(page.locator("#upload-body")).to_be_empty()
+
+    theirs = classifier_file(tmp_path / "theirs.onnx", opset=17, activation="", normalization=None)
+    drop(page, (theirs.name, theirs.read_bytes()))  # the place for pictures knows where it belongs
+    expect(page.locator("#upload-alert")).to_be_empty()
     expect(upload.locator(".finding.error")).to_contain_text("EW501")
     repair = upload.get_by_role("button", name="Repair", exact=True)
 
@@ -484,6 +466,10 @@ def test_a_model_is_repaired_and_downloaded(visit, tmp_path):
     assert check(ours).conforms
     assert onnx.load(ours).opset_import[0].version == 13
 
+    page.get_by_role("button", name="Remove the file").click()
+    expect(page.locator("#upload-body")).to_be_empty()
+    assert len([request for request in page.asked if request.startswith("DELETE /v1/uploads/")]) == 1
+
 
 def test_a_key_is_asked_for_and_kept_for_the_tab(visit):
     page = visit("locked", refused="401")
@@ -500,7 +486,7 @@ def test_a_key_is_asked_for_and_kept_for_the_tab(visit):
     drop(page, ("poppy.png", picture("red")))
     expect(top(page, "colours")).to_have_text("red")
     page.reload()
-    expect(page.locator("#models-body article")).to_be_visible()
+    expect(page.locator("#models-body article").first).to_be_visible()
     expect(dialog).to_be_hidden()
     assert page.evaluate("[localStorage.length, document.cookie]") == [0, ""]
 
@@ -605,7 +591,7 @@ def test_a_refused_camera_is_explained(visit):
 
 
 def everything_open(page, models):
-    """The whole page in use."""
+    """See the whole page in use."""
     drop(page, ("wide.png", parted()), ("notes.png", b"no picture"))
     expect(page.locator("#status")).to_have_text("1 of 2 pictures answered.")
     drop(page, ("logits.onnx", (models / "logits.onnx").read_bytes()), at="#upload-drop")
@@ -616,22 +602,22 @@ def everything_open(page, models):
     page.locator("#upload").get_by_text("Card", exact=True).click()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_nothing_keeps_anybody_out(visit, models, scheme):
+def test_nothing_keeps_anybody_out(visit, models):
+    """Neither of the themes nor a phone's width; and nothing is moved sideways or cut."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed")
-    page = visit(refused="422", color_scheme=scheme, reduced_motion="reduce")
+    page = visit(refused="422", color_scheme="light", reduced_motion="reduce")
     everything_open(page, models)
-    found = axe.Axe().run(page).response["violations"]
-    grave = {one["id"]: [node["html"] for node in one["nodes"]] for one in found if one["impact"] != "minor"}
-    assert grave == {}
-
-
-def test_a_phone_shows_it_without_moving_sideways(visit, models):
-    page = visit(refused="422", width=360, has_touch=True)
-    everything_open(page, models)
-    assert page.evaluate("document.documentElement.scrollWidth") == 360
-    cut = page.locator("main *").evaluate_all(
-        """all => all.filter(one => one.clientWidth && one.getBoundingClientRect().right > 360.5)
-            .map(one => one.outerHTML)"""
-    )
-    assert cut == []
+    for scheme, width in (("light", 1280), ("dark", 360)):
+        page.emulate_media(color_scheme=scheme)
+        page.set_viewport_size({"width": width, "height": 800})
+        found = axe.Axe().run(page).response["violations"]
+        grave = [one for one in found if one["impact"] != "minor"]
+        assert {one["id"]: [node["html"] for node in one["nodes"]] for one in grave} == {}
+        assert page.evaluate("document.documentElement.scrollWidth") == width
+        cut = page.locator("main *").evaluate_all(
+            """(all, width) => all
+                .filter((one) => one.clientWidth && one.getBoundingClientRect().right > width)
+                .map((one) => one.outerHTML)""",
+            width + 0.5,
+        )
+        assert cut == []

@@ -33,7 +33,8 @@ async function start() {
 /** @param {any} served the answer of /v1/models */
 function open(served) {
   const visit = new Visit();
-  const status = byId("status"), alerts = byId("pictures-alert"), title = byId("result-title");
+  const hasModels = served.models.length > 0;
+  const status = byId("status"), alerts = byId(hasModels ? "pictures-alert" : "alert"), title = byId("result-title");
   const asking = new Asking(served, visit, { fieldset: byId("asked"), status, alerts });
   const upload = served.allow_upload ? new Upload(served.limits) : null;
 
@@ -55,19 +56,21 @@ function open(served) {
     json: byId("save-json"), csv: byId("save-csv"), clear: byId("clear"),
   }, visit, {
     version: served.version,
-    onpick: () => title.focus(),
+    onpick: (tried) => {
+      title.focus();
+      asking.complete(tried);
+    },
     onclear: () => {
-      fill(alerts);
-      fill(status, "Cleared.");
+      asking.forget();
       byId("choose").focus();
     },
   });
 
   fill(byId("version"), `Served by edgeworthy ${served.version}. Nothing is sent anywhere else.`);
+  byId("pictures").hidden = !hasModels;
   byId("models").hidden = false;
-  fill(byId("models-body"), served.models.length
+  fill(byId("models-body"), hasModels
     ? served.models.map(aboutModel) : el("p", { class: "soft" }, "No model is served."));
-  if (served.models.length === 0) byId("pictures").hidden = true;
 }
 
 /** @param {any} model */
@@ -88,5 +91,7 @@ function aboutModel(model) {
     }));
 }
 
+// A file that misses its place must not take the page's.
+for (const event of ["dragover", "drop"]) addEventListener(event, (drag) => drag.preventDefault());
 onKeyNeeded(askForKey);
 start();

@@ -24,11 +24,10 @@ export class Asking {
     this.visit = visit;
     this.status = status;
     this.alerts = alerts;
-    /** @type {Set<string>} */
-    this.off = new Set();
     /** @type {File[]} */
     this.waiting = [];
     this.isBusy = false;
+    this.rounds = 0; // of the visit; what was asked in an earlier one is of no interest any more
     fieldset.hidden = served.models.length < 2;
     fieldset.append(...served.models.map(({ name }) => el("label", { class: "row" },
       el("input", { type: "checkbox", checked: true, onchange: (/** @type {any} */ event) =>
@@ -36,7 +35,7 @@ export class Asking {
   }
 
   get models() {
-    return this.served.models.filter((/** @type {any} */ { name }) => !this.off.has(name));
+    return this.served.models.filter((/** @type {any} */ { name }) => !this.visit.off.has(name));
   }
 
   /** @param {File[]} files */
@@ -45,7 +44,7 @@ export class Asking {
     if (this.isBusy || files.length === 0) return;
     this.isBusy = true;
     fill(this.alerts);
-    const many = { done: 0, failed: 0, isShown: false };
+    const many = { done: 0, failed: 0, isShown: false, round: this.rounds };
     for (let file = this.waiting.shift(); file; file = this.waiting.shift()) {
       const all = many.done + many.failed + this.waiting.length + 1;
       const place = all > 1 ? ` (${many.done + many.failed + 1} of ${all})` : "";
@@ -54,7 +53,15 @@ export class Asking {
       else many.failed += 1;
     }
     this.isBusy = false;
-    this.finish(many);
+    if (many.round === this.rounds) this.finish(many);
+  }
+
+  /** Ask nothing more of what waits. */
+  forget() {
+    this.rounds += 1;
+    this.waiting = [];
+    fill(this.alerts);
+    fill(this.status, "Cleared.");
   }
 
   /** @param {{done: number, failed: number}} many */
@@ -65,11 +72,11 @@ export class Asking {
     } else if (failed) {
       fill(this.status);
     } else if (tried) {
-      fill(this.status, `${tried.name}: ${spoken(tried)}.`);
+      fill(this.status, `${tried.name}: ${this.spoken(tried)}.`);
     }
   }
 
-  /** @param {File} file @param {{isShown: boolean}} many */
+  /** @param {File} file @param {{isShown: boolean, round: number}} many */
   async ask(file, many) {
     try {
       const answered = await this.predict(file, this.models);
@@ -79,6 +86,8 @@ export class Asking {
       const small = await thumbnail(file);
       tried.thumbnail = small ?? instead;
       tried.picture = small ? URL.createObjectURL(file) : instead;
+      tried.isReplaced = !small;
+      if (many.round !== this.rounds) return false;
       this.visit.add(tried);
       if (!many.isShown) this.visit.show(tried);
       many.isShown = true;
@@ -111,6 +120,7 @@ export class Asking {
   /** Say at once what the server would say after the whole upload. @param {File} file @param {any[]} models */
   async require(file, models) {
     const most = this.served.limits.body_bytes;
+    if (this.served.models.length === 0) throw new Problem({ detail: "No model is served." });
     if (models.length === 0) throw new Problem({ detail: "No model is chosen.", hint: "Choose one above." });
     if (!(await isReadable(file))) {
       throw new Problem({ detail: "It cannot be read.", hint: "Folders cannot be sent; choose the pictures in it." });
@@ -122,28 +132,36 @@ export class Asking {
 
   /** Ask a model or not, about what is shown too. @param {string} name @param {boolean} isOn */
   async turn(name, isOn) {
-    if (isOn) this.off.delete(name);
-    else this.off.add(name);
+    if (isOn) this.visit.off.delete(name);
+    else this.visit.off.add(name);
     const tried = this.visit.shown;
     if (!tried) return;
-    if (isOn) tried.hidden.delete(name);
-    else tried.hidden.add(name);
-    if (isOn && !tried.answers.has(name)) await this.askMore(tried, name);
-    if (this.visit.shown === tried) this.visit.show(tried);
+    this.visit.show(tried);
+    await this.complete(tried);
   }
 
-  /** @param {Tried} tried @param {string} name */
-  async askMore(tried, name) {
-    const models = this.served.models.filter((/** @type {any} */ model) => model.name === name);
+  /** Ask the models that have not been asked about a picture. @param {Tried} tried */
+  async complete(tried) {
+    const models = this.models.filter((/** @type {any} */ { name }) => !tried.answers.has(name));
+    if (models.length === 0) return;
+    const round = this.rounds;
     fill(this.alerts);
-    this.say(`Asking ${name} about ${tried.name}.`);
+    this.say(`Asking about ${tried.name}.`);
     try {
       tried.add((await this.predict(tried.file, models)).answers, models);
-      fill(this.status, `${tried.name}: ${spoken(tried)}.`);
+      if (round !== this.rounds) return;
+      fill(this.status, `${tried.name}: ${this.spoken(tried)}.`);
+      if (this.visit.shown === tried) this.visit.show(tried);
     } catch (error) {
       fill(this.status);
       complain(this.alerts, error, { about: tried.name });
     }
+  }
+
+  /** @param {Tried} tried */
+  spoken(tried) {
+    return this.visit.modelsOf(tried)
+      .map((model) => `${model} says ${said(tried.answer(model))} (${tried.answer(model).frame})`).join("; ");
   }
 
   /** @param {string} text */
@@ -151,7 +169,3 @@ export class Asking {
     fill(this.status, spinner(), text);
   }
 }
-
-/** @param {Tried} tried */
-const spoken = (tried) => [...tried.answers.keys()].filter((model) => tried.isShown(model))
-  .map((model) => `${model} says ${said(tried.answer(model))} (${tried.answer(model).frame})`).join("; ");

@@ -9,7 +9,7 @@ const THUMBNAIL_PX = 320;
 /**
  * @param {Record<"section" | "tiles" | "json" | "csv" | "clear", any>} parts
  * @param {import("./visit.js").Visit} visit
- * @param {{version: string, onpick: () => void, onclear: () => void}} more
+ * @param {{version: string, onpick: (tried: import("./visit.js").Tried) => void, onclear: () => void}} more
  */
 export function gallery({ section, tiles, json, csv, clear }, visit, { version, onpick, onclear }) {
   const render = () => {
@@ -25,13 +25,17 @@ export function gallery({ section, tiles, json, csv, clear }, visit, { version, 
   };
 }
 
-/** @param {import("./visit.js").Tried} tried @param {import("./visit.js").Visit} visit @param {() => void} onpick */
+/**
+ * @param {import("./visit.js").Tried} tried
+ * @param {import("./visit.js").Visit} visit
+ * @param {(tried: import("./visit.js").Tried) => void} onpick
+ */
 function tile(tried, visit, onpick) {
   const pick = () => {
     visit.show(tried);
-    onpick();
+    onpick(tried);
   };
-  const answers = [...tried.answers.keys()].filter((model) => tried.isShown(model)).map((model) => {
+  const answers = visit.modelsOf(tried).map((model) => {
     const answer = tried.answer(model);
     return el("span", {}, el("span", { class: "soft" }, `${model}, ${answer.frame}: `), said(answer));
   });

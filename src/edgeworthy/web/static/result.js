@@ -33,23 +33,29 @@ export class Result {
     if (!tried) return;
     fill(this.title, tried.name);
     this.together = el("p", { class: "together" });
-    const asked = this.models.filter(({ name }) => tried.isShown(name));
+    const seen = this.seen(tried);
     fill(this.body,
       this.together,
       el("div", { class: "result" },
         el("figure", { class: "sent" },
-          el("img", { src: tried.picture, alt: "The picture as it was sent" }),
-          el("figcaption", { class: "soft" }, `${grouped(tried.width_px)} × ${grouped(tried.height_px)} px`)),
-        el("div", { class: "columns" }, asked.map((model) => this.column(tried, model)))));
+          el("img", { src: tried.picture, alt: tried.isReplaced ? "What a model gets" : "The picture as it was sent" }),
+          el("figcaption", { class: "soft" }, `${grouped(tried.width_px)} × ${grouped(tried.height_px)} px.`,
+            tried.isReplaced && " The browser cannot show this file; this is what a model gets.")),
+        el("div", { class: "columns" }, seen.map((model) => this.column(tried, model)))));
     this.compare();
+  }
+
+  /** Models in the order in which they are served. @param {Tried} tried */
+  seen(tried) {
+    const names = this.visit.modelsOf(tried);
+    return this.models.filter(({ name }) => names.includes(name));
   }
 
   /** Say whether the models agree. */
   compare() {
     const tried = this.visit.shown;
     if (!tried || !this.together) return;
-    const answers = this.models.filter(({ name }) => tried.isShown(name))
-      .map(({ name }) => ({ who: name, answer: tried.answer(name) }));
+    const answers = this.seen(tried).map(({ name }) => ({ who: name, answer: tried.answer(name) }));
     this.together.hidden = answers.length < 2;
     if (answers.length < 2) return;
     const { isOne, text } = agreement(answers, "models");

@@ -32,7 +32,12 @@ export class Upload {
 
   /** @param {File[]} files */
   async take(files) {
-    if (files.length === 0 || this.isBusy) return;
+    if (files.length === 0) return;
+    if (this.isBusy) {
+      const busy = new Problem({ detail: "The last file is still being worked on.", hint: "Wait for it." });
+      complain(this.alerts, busy, { about: files[0].name });
+      return;
+    }
     this.section.scrollIntoView({ block: "start" });
     await this.working(async () => {
       await this.forget();

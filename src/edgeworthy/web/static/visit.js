@@ -19,8 +19,8 @@ export class Tried {
     this.answers = new Map();
     /** @type {Map<string, string>} */
     this.chosen = new Map();
-    /** @type {Set<string>} */
-    this.hidden = new Set();
+    /** Whether the browser cannot show the picture, and what a model gets stands in for it. */
+    this.isReplaced = false;
   }
 
   /** @param {Answer[]} answers @param {any[]} models served, with their own frames */
@@ -43,11 +43,6 @@ export class Tried {
     const its = this.answersOf(model);
     return its.find(({ frame }) => frame === this.chosen.get(model)) ?? its[0];
   }
-
-  /** @param {string} model */
-  isShown(model) {
-    return this.answers.has(model) && !this.hidden.has(model);
-  }
 }
 
 /** All of them. Fires `show`, `choose` and `change`. */
@@ -56,6 +51,13 @@ export class Visit extends EventTarget {
   tried = [];
   /** @type {Tried | null} */
   shown = null;
+  /** Models that are switched off. @type {Set<string>} */
+  off = new Set();
+
+  /** Models whose answers are to be seen. @param {Tried} tried */
+  modelsOf(tried) {
+    return [...tried.answers.keys()].filter((model) => !this.off.has(model));
+  }
 
   /** @param {Tried} tried */
   add(tried) {
