@@ -34,7 +34,8 @@ async function start() {
 function open(served) {
   const visit = new Visit();
   const hasModels = served.models.length > 0;
-  const status = byId("status"), alerts = byId(hasModels ? "pictures-alert" : "alert"), title = byId("result-title");
+  const status = byId("status"), title = byId("result-title");
+  const alerts = byId(hasModels ? "pictures-alert" : "alert");
   const asking = new Asking(served, visit, { fieldset: byId("asked"), status, alerts });
   const upload = served.allow_upload ? new Upload(served.limits) : null;
 
@@ -48,7 +49,10 @@ function open(served) {
   onDrop(byId("drop"), take, window);
   onPaste(take);
   onChoose(byId("choose"), byId("files"), take);
-  camera({ onpicture: (file) => take([file]), onproblem: (problem) => complain(alerts, problem, { about: "Camera" }) });
+  camera({
+    onpicture: (file) => take([file]),
+    onproblem: (problem) => complain(alerts, problem, { about: "Camera" }),
+  });
 
   new Result({ section: byId("result"), title, body: byId("result-body") }, visit, served.models);
   gallery({

@@ -82,8 +82,8 @@ export class Asking {
       const answered = await this.predict(file, this.models);
       const tried = new Tried(file, answered);
       tried.add(answered.answers, this.served.models);
-      const instead = answered.answers[0]?.image ?? "/static/icon.svg"; // what the browser cannot show, such as TIFF
       const small = await thumbnail(file);
+      const instead = answered.answers[0]?.image ?? "/static/icon.svg"; // a browser cannot show TIFF
       tried.thumbnail = small ?? instead;
       tried.picture = small ? URL.createObjectURL(file) : instead;
       tried.isReplaced = !small;
@@ -117,13 +117,18 @@ export class Asking {
     return pictures[0];
   }
 
-  /** Say at once what the server would say after the whole upload. @param {File} file @param {any[]} models */
+  /**
+   * Say at once what the server would say after the whole upload.
+   *
+   * @param {File} file
+   * @param {any[]} models
+   */
   async require(file, models) {
     const most = this.served.limits.body_bytes;
     if (this.served.models.length === 0) throw new Problem({ detail: "No model is served." });
     if (models.length === 0) throw new Problem({ detail: "No model is chosen.", hint: "Choose one above." });
     if (!(await isReadable(file))) {
-      throw new Problem({ detail: "It cannot be read.", hint: "Folders cannot be sent; choose the pictures in it." });
+      throw new Problem({ detail: "It cannot be read.", hint: "A folder cannot be sent; its pictures can." });
     }
     if (file.size > most) {
       throw new Problem({ detail: `It has ${bytes(file.size)}; the server takes ${bytes(most)} at most.` });

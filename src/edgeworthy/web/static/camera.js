@@ -4,7 +4,7 @@ import { Problem } from "./api.js";
 import { byId } from "./dom.js";
 
 const REFUSALS = {
-  NotAllowedError: ["The browser does not let this page use the camera.", "Allow it in the browser's settings."],
+  NotAllowedError: ["The browser does not let this page use the camera.", "Its settings say why."],
   NotFoundError: ["No camera was found.", "Choose a picture instead."],
   NotReadableError: ["The camera is in use by something else.", "Close that, then try again."],
 };
@@ -13,7 +13,8 @@ const REFUSALS = {
  * @param {{onpicture: (file: File) => void, onproblem: (problem: unknown) => void}} more
  */
 export function camera({ onpicture, onproblem }) {
-  const panel = byId("camera-panel"), video = byId("video"), opener = byId("camera"), capture = byId("capture");
+  const panel = byId("camera-panel"), video = byId("video");
+  const opener = byId("camera"), shutter = byId("shutter"), capture = byId("capture");
   let taken = 0;
 
   async function open() {
@@ -22,13 +23,15 @@ export function camera({ onpicture, onproblem }) {
       return;
     }
     if (!panel.hidden) return;
+    shutter.disabled = true; // until there is something to take
     try {
       video.srcObject = await navigator.mediaDevices.getUserMedia({
         audio: false, video: { facingMode: "environment", width: { ideal: 1280 } },
       });
       panel.hidden = false;
       await video.play();
-      byId("shutter").focus();
+      shutter.disabled = false;
+      shutter.focus();
     } catch (error) {
       close();
       onproblem(readable(error));
@@ -44,7 +47,6 @@ export function camera({ onpicture, onproblem }) {
   }
 
   function shoot() {
-    if (!video.videoWidth) return;
     const canvas = document.createElement("canvas");
     canvas.width = video.videoWidth;
     canvas.height = video.videoHeight;
@@ -55,7 +57,7 @@ export function camera({ onpicture, onproblem }) {
   }
 
   opener.onclick = open;
-  byId("shutter").onclick = shoot;
+  shutter.onclick = shoot;
   byId("camera-close").onclick = close;
   panel.onkeydown = (/** @type {KeyboardEvent} */ event) => event.key === "Escape" && close();
   capture.onchange = () => {

@@ -21,12 +21,10 @@ export function card(card, level = "h4") {
       ["Picture", picture(card)],
       ["Frame", card.frame
         ? `${card.frame.mode}: ${card.frame.description} (${card.frame.source})` : "The file names none."],
-      ["Normalisation", card.normalization
-        ? `mean ${card.normalization.mean.join(", ")}; std ${card.normalization.std.join(", ")} (pixels 0..255)`
-        : "The file names none."],
+      ["Normalisation", card.normalization ? normalization(card.normalization) : "The file names none."],
       ["Opset, IR", `opset ${card.opset ?? "unknown"}, IR ${card.ir_version}`],
       ["Made by", card.producer || "unknown"],
-      ["Nodes", `${card.nodes}: ${Object.entries(card.operators).map(([name, many]) => `${many} ${name}`).join(", ")}`],
+      ["Nodes", `${card.nodes}: ${operators(card.operators)}`],
       ["SHA-256", el("code", {}, card.sha256)],
     ]),
     el(level, {}, "Classes"), ...classes(card.class_names),
@@ -34,6 +32,12 @@ export function card(card, level = "h4") {
     el(level, {}, "Metadata"), ...pairs(card.metadata, "The file carries no metadata."),
   ];
 }
+
+/** @param {{mean: number[], std: number[]}} values */
+const normalization = ({ mean, std }) => `mean ${mean.join(", ")}; std ${std.join(", ")} (pixels 0..255)`;
+
+/** @param {Record<string, number>} counts */
+const operators = (counts) => Object.entries(counts).map(([name, many]) => `${many} ${name}`).join(", ");
 
 /** @param {any} put */
 const tensor = ({ name, dtype, shape }) => `${shortened(name)}: ${dtype} [${shape.join(", ")}]`;
@@ -49,42 +53,45 @@ function picture({ channels, height_px, width_px, layout }) {
 
 /** @param {[string, any][]} rows */
 const facts = (rows) =>
-  el("dl", { class: "facts" }, rows.map(([term, value]) => el("div", {}, el("dt", {}, term), el("dd", {}, value))));
+  el("dl", { class: "facts" }, rows.map(([term, value]) =>
+    el("div", {}, el("dt", {}, term), el("dd", {}, value))));
 
 /** @param {Record<string, string>} entries @param {string} none */
 function pairs(entries, none) {
   const rows = Object.entries(entries);
-  return rows.length ? [facts(rows.map(([key, text]) => [key, long(String(text))]))] : [el("p", { class: "soft" }, none)];
+  if (rows.length === 0) return [el("p", { class: "soft" }, none)];
+  return [facts(rows.map(([key, text]) => [key, long(String(text))]))];
 }
 
 /** @param {string} text */
 function long(text) {
   if (text.length <= LONG_TEXT) return text;
-  return el("details", {}, el("summary", {}, `${text.slice(0, 60)}… (${grouped(text.length)} characters)`), text);
+  const start = `${text.slice(0, 60)}… (${grouped(text.length)} characters)`;
+  return el("details", {}, el("summary", {}, start), text);
 }
 
 /** The list of classes, with a search box. @param {string[]} names */
 function classes(names) {
   if (names.length === 0) return [el("p", { class: "soft" }, "The file names no classes.")];
-  const rows = names.map((name, id) => el("li", {}, el("span", { class: "soft" }, id), " ", el("span", {}, name)));
-  const field = fresh("search"), note = fresh("matches");
-  const status = el("p", { class: "soft", role: "status", id: note }, counted(names.length, "class", "classes"));
+  const rows = names.map((name, id) =>
+    el("li", {}, el("span", { class: "soft" }, id), " ", el("span", {}, name)));
+  const field = fresh("search"), all = counted(names.length, "class", "classes");
+  const status = el("p", { class: "soft", role: "status" }, all);
   const list = el("ul", { class: "classes" }, rows);
   const sought = names.map((name, id) => `${id} ${name}`.toLowerCase());
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   let pause;
 
-  function filter(/** @type {Event} */ event) {
-    const words = /** @type {HTMLInputElement} */ (event.target).value.toLowerCase().split(/\s+/).filter(Boolean);
+  function filter(/** @type {any} */ event) {
+    const words = event.target.value.toLowerCase().split(/\s+/).filter(Boolean);
     let matches = 0;
     rows.forEach((row, id) => {
-      row.hidden = !words.every((word) => sought[id].includes(word));
+      row.hidden = !words.every((/** @type {string} */ word) => sought[id].includes(word));
       if (!row.hidden) matches += 1;
     });
     clearTimeout(pause); // who listens hears the number once, not for every key
-    pause = setTimeout(() => fill(status, words.length
-      ? `${matches} of ${counted(names.length, "class", "classes")} ${matches === 1 ? "matches" : "match"}.`
-      : counted(names.length, "class", "classes")), TYPING_MS);
+    const found = `${matches} of ${all} ${matches === 1 ? "matches" : "match"}.`;
+    pause = setTimeout(() => fill(status, words.length ? found : all), TYPING_MS);
   }
 
   return [

@@ -6,7 +6,7 @@
  * An element with attributes, listeners and children.
  *
  * @param {string} tag
- * @param {Record<string, unknown>} [attributes] `onclick` and its kind are listeners; false and null leave out
+ * @param {Record<string, unknown>} [attributes] `onclick` and its kind are listeners; false and null are none
  * @param {...(Child | Child[])} children
  * @returns {any}
  */

@@ -33,5 +33,7 @@ export function bytes(count) {
 export const grouped = (number) => String(number).replace(/\B(?=(\d{3})+$)/g, "\u202f");
 
 /** With two or three digits that count. @param {number} seconds */
-export const duration = (seconds) =>
-  seconds < 1 ? `${Number((1000 * seconds).toPrecision(seconds < 0.1 ? 2 : 3))} ms` : `${seconds.toFixed(2)} s`;
+export function duration(seconds) {
+  if (seconds >= 1) return `${seconds.toFixed(2)} s`;
+  return `${Number((1000 * seconds).toPrecision(seconds < 0.1 ? 2 : 3))} ms`;
+}

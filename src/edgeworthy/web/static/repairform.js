@@ -4,6 +4,7 @@ import { Problem } from "./api.js";
 import { el, fresh } from "./dom.js";
 
 const BUILT_IN = "imagenet-1k";
+const AS_IS = ["", "as the file has it"], FOUND = ["", "found out"];
 
 const UNSAFE = {
   "bgr": "The model was trained on BGR pictures. Turn it around, so that it takes RGB.",
@@ -13,7 +14,7 @@ const UNSAFE = {
 };
 
 /**
- * @param {(wishes: () => Record<string, unknown>) => void} onrepair reads the form; throws a Problem on nonsense
+ * @param {(wishes: () => Record<string, unknown>) => void} onrepair gets what reads the form
  * @returns {HTMLFormElement}
  */
 export function repairForm(onrepair) {
@@ -30,15 +31,15 @@ export function repairForm(onrepair) {
         field("mean", "Mean", "One number, or one a channel, in the order RGB: 0.485 0.456 0.406.", input()),
         field("std", "Standard deviation", "As many numbers as the mean has, on the same scale.", input()),
         field("scale", "Scale of the two", "Pixels 0..1 or 0..255, where the numbers leave it open.",
-          choice(["", "found out"], ["1", "0..1"], ["255", "0..255"])))),
+          choice(FOUND, ["1", "0..1"], ["255", "0..255"])))),
     el("fieldset", {}, el("legend", {}, "What shall be otherwise"),
       el("div", { class: "fields" },
         field("opset", "Opset", "The file is converted to it, up or down.",
-          choice(["", "as the file has it"], ...["12", "13", "14", "15", "16", "17"].map((one) => [one, one]))),
+          choice(AS_IS, ...["12", "13", "14", "15", "16", "17"].map((one) => [one, one]))),
         field("activation", "Activation", "What makes probabilities of the scores.",
-          choice(["", "found out"], ["softmax", "softmax"], ["sigmoid", "sigmoid"], ["none", "none"])),
+          choice(FOUND, ["softmax", "softmax"], ["sigmoid", "sigmoid"], ["none", "none"])),
         field("layout", "Layout", "The order of the input's axes.",
-          choice(["", "as the file has it"], ["nchw", "nchw: channels first"], ["nhwc", "nhwc: channels last"]))),
+          choice(AS_IS, ["nchw", "nchw: channels first"], ["nhwc", "nhwc: channels last"]))),
       tick("fix_names", "Mend names", "Class names that the platform cannot carry are changed."),
       tick("strict", "Strict", "What only warnings speak of is mended, too.")),
     el("fieldset", {}, el("legend", {}, "Repairs that can change predictions"),
@@ -51,12 +52,14 @@ export function repairForm(onrepair) {
 const input = () => el("input", { type: "text", autocomplete: "off", spellcheck: "false" });
 
 /** @param {...string[]} options */
-const choice = (...options) => el("select", {}, options.map(([value, text]) => el("option", { value }, text)));
+const choice = (...options) =>
+  el("select", {}, options.map(([value, text]) => el("option", { value }, text)));
 
 /** @param {string} name @param {string} label @param {string} help @param {HTMLElement} control */
 function field(name, label, help, control) {
   const id = fresh(name), note = fresh("note");
-  for (const [key, value] of Object.entries({ id, name, "aria-describedby": note })) control.setAttribute(key, value);
+  const attributes = { id, name, "aria-describedby": note };
+  for (const [key, value] of Object.entries(attributes)) control.setAttribute(key, value);
   return el("div", { class: "field" },
     el("label", { for: id }, label), control, el("small", { class: "soft", id: note }, help));
 }
@@ -107,5 +110,5 @@ function numbersIn(form, name) {
   control.setAttribute("aria-invalid", String(!isSound));
   if (isSound) return numbers;
   control.focus();
-  throw new Problem({ detail: `The ${name} is not made of numbers.`, hint: "Write it as 0.485 0.456 0.406." });
+  throw new Problem({ detail: `The ${name} is not made of numbers.`, hint: "Such are 0.485 0.456 0.406." });
 }

@@ -34,11 +34,12 @@ export class Result {
     fill(this.title, tried.name);
     this.together = el("p", { class: "together" });
     const seen = this.seen(tried);
+    const what = tried.isReplaced ? "What a model gets" : "The picture as sent";
     fill(this.body,
       this.together,
       el("div", { class: "result" },
         el("figure", { class: "sent" },
-          el("img", { src: tried.picture, alt: tried.isReplaced ? "What a model gets" : "The picture as it was sent" }),
+          el("img", { src: tried.picture, alt: what }),
           el("figcaption", { class: "soft" }, `${grouped(tried.width_px)} × ${grouped(tried.height_px)} px.`,
             tried.isReplaced && " The browser cannot show this file; this is what a model gets.")),
         el("div", { class: "columns" }, seen.map((model) => this.column(tried, model)))));
@@ -65,7 +66,8 @@ export class Result {
 
   /** @param {Tried} tried @param {any} model */
   column(tried, model) {
-    const scores = el("div"), note = el("p", { class: "soft" }), spoken = el("p", { class: "unseen", role: "status" });
+    const scores = el("div"), note = el("p", { class: "soft" });
+    const spoken = el("p", { class: "unseen", role: "status" });
     const show = (/** @type {boolean} */ isSpoken) => {
       const answer = tried.answer(model.name);
       fill(scores, bars(answer));

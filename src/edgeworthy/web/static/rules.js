@@ -10,10 +10,10 @@ const SEVERITIES = { error: ["✕", "Error"], warning: ["!", "Warning"], info: [
  */
 export function rules(check) {
   const { findings, passed, skipped } = check;
+  const found = counted(findings.length, "finding"), kept = counted(passed.length, "rule");
   return [
     el("p", { class: "verdict" }, check.conforms ? mark("✓", "right") : mark("✕", "wrong"), verdict(check)),
-    el("p", { class: "soft" },
-      `${counted(findings.length, "finding")}, ${counted(passed.length, "rule")} passed, ${skipped.length} skipped.`),
+    el("p", { class: "soft" }, `${found}, ${kept} passed, ${skipped.length} skipped.`),
     findings.length > 0 && el("ul", { class: "findings" }, findings.map(finding)),
     check.repair && repairCommand(check.repair),
     skipped.length > 0 && el("details", {},
@@ -59,6 +59,8 @@ function repairCommand(command) {
       fill(note, "Selected. Copy it with Ctrl+C.");
     }
   };
-  return el("div", { class: "command" }, el("p", {}, "This command may mend it:"),
-    el("p", { class: "row" }, code, el("button", { type: "button", onclick: copy }, "Copy the command"), note));
+  return el("div", { class: "command" },
+    el("p", {}, "This command may mend it:"),
+    el("p", { class: "row" },
+      code, el("button", { type: "button", onclick: copy }, "Copy the command"), note));
 }

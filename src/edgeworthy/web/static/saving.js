@@ -18,10 +18,12 @@ export function asJson(tried, version) {
 
 /** As RFC 4180 wants it: every model, frame and rank in a row. @param {Tried[]} tried */
 export function asCsv(tried) {
-  const rows = tried.flatMap(({ name, answers }) => [...answers.values()].flat().flatMap(({ model, frame, scores }) =>
-    scores.map((score, place) => [
-      text(name), text(model), text(frame), place + 1, score.class_id, text(score.name), score.probability ?? "",
-    ])));
+  const rows = tried.flatMap(({ name, answers }) =>
+    [...answers.values()].flat().flatMap(({ model, frame, scores }) =>
+      scores.map((score, place) => [
+        text(name), text(model), text(frame), place + 1,
+        score.class_id, text(score.name), score.probability ?? "",
+      ])));
   return [COLUMNS, ...rows].map((row) => `${row.map(quoted).join(",")}\r\n`).join("");
 }
 
@@ -29,7 +31,10 @@ export function asCsv(tried) {
 const text = (value) => (/^[=+\-@\t\r]/.test(value) ? `'${value}` : value);
 
 /** @param {string | number} value */
-const quoted = (value) => (/[",\r\n]/.test(String(value)) ? `"${String(value).replaceAll('"', '""')}"` : String(value));
+function quoted(value) {
+  const cell = String(value);
+  return /[",\r\n]/.test(cell) ? `"${cell.replaceAll('"', '""')}"` : cell;
+}
 
 /**
  * Hand a file to the user.

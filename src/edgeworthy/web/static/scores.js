@@ -30,7 +30,8 @@ export function said(answer) {
 export function bars({ scores }) {
   if (scores.length === 0) return [el("p", { class: "soft" }, "No class has a score above the threshold.")];
   const isProbability = areProbabilities(scores);
-  const largest = isProbability ? 1 : Math.max(...scores.map((score) => score.probability ?? 0), Number.MIN_VALUE);
+  const sizes = scores.map((score) => score.probability ?? 0);
+  const largest = isProbability ? 1 : Math.max(...sizes, Number.MIN_VALUE);
   const rows = scores.map((score) => {
     const bar = el("span", { class: "bar", "aria-hidden": "true" }, el("span"));
     const share = Math.min(Math.max((score.probability ?? 0) / largest, 0), 1);

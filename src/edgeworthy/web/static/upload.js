@@ -51,7 +51,9 @@ export class Upload {
   /** @param {File} file */
   async require(file) {
     const most = this.limits.upload_bytes;
-    if (!(await isReadable(file))) throw new Problem({ detail: "It cannot be read.", hint: "Is it a folder?" });
+    if (!(await isReadable(file))) {
+      throw new Problem({ detail: "It cannot be read.", hint: "Is it a folder?" });
+    }
     if (file.size > most) {
       throw new Problem({ detail: `It has ${bytes(file.size)}; the server takes ${bytes(most)} at most.` });
     }
@@ -82,8 +84,9 @@ export class Upload {
     this.title = el("h3", { tabindex: "-1" }, uploaded.name);
     const form = repairForm((wishes) => this.repair(wishes));
     const repair = el("details", { open: !uploaded.check?.conforms }, el("summary", {}, "Repair"),
-      el("p", { class: "soft" }, "What the rules ask for is mended, and the repaired file is proven to predict what ",
-        "the file predicted. Tell only what the file does not say, or what you want otherwise."),
+      el("p", { class: "soft" },
+        "What the rules ask for is mended, and the repaired file is proven to predict what the file ",
+        "predicted. Tell only what the file does not say, or what you want otherwise."),
       form);
     this.show(uploaded);
     fill(this.status, `${uploaded.name} is checked: ${brief(uploaded)}`);
@@ -143,7 +146,8 @@ export class Upload {
     const id = this.id;
     this.id = null;
     fill(this.body);
-    if (id !== null) await request(`/v1/uploads/${id}`, { method: "DELETE" }).catch(() => null); // expires by itself
+    if (id === null) return;
+    await request(`/v1/uploads/${id}`, { method: "DELETE" }).catch(() => null); // others will take its place
   }
 
   /**
@@ -201,7 +205,7 @@ function proof(parity) {
   const words = /** @type {Record<string, string>} */ ({
     same: `The repaired file predicts what the file predicted. ${most}`,
     different: `The repaired file does not predict what the file predicted. ${most}`,
-    inconclusive: `The scores hardly move from one test picture to the next: the comparison proves little. ${most}`,
+    inconclusive: `The scores hardly move from picture to picture: the comparison proves little. ${most}`,
   });
   return el("p", {}, words[parity.verdict] ?? `${parity.verdict}. ${most}`);
 }

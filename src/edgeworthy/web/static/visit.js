@@ -78,8 +78,8 @@ export class Visit extends EventTarget {
   }
 
   clear() {
-    for (const { picture, thumbnail } of this.tried) {
-      for (const address of [picture, thumbnail]) if (address.startsWith("blob:")) URL.revokeObjectURL(address);
+    for (const address of this.tried.flatMap(({ picture, thumbnail }) => [picture, thumbnail])) {
+      if (address.startsWith("blob:")) URL.revokeObjectURL(address);
     }
     this.tried = [];
     this.show(null);
