@@ -14,7 +14,7 @@ from edgeworthy._version import __version__
 from edgeworthy.frames import MODES, Mode
 from edgeworthy.pictures import Picture
 from edgeworthy.web import desk, schemas
-from edgeworthy.web.answering import PROBLEMS, as_json, what_is_wrong
+from edgeworthy.web.answering import PROBLEMS, as_json, reference, what_is_wrong
 from edgeworthy.web.classifiers import PictureAnswers, Wanted, answers, chosen, find
 from edgeworthy.web.problems import ProblemError
 from edgeworthy.web.service import Service
@@ -34,7 +34,6 @@ _PICTURES: dict[str, Any] = {
                 }
             },
             "image/*": _BINARY,
-            "application/octet-stream": _BINARY,
         },
     }
 }
@@ -49,7 +48,7 @@ _MODEL: dict[str, Any] = {
 _WISHES: dict[str, Any] = {
     "requestBody": {
         "description": "What the file does not say; empty where it says all that is needed.",
-        "content": {"application/json": {"schema": schemas.RepairWishes.model_json_schema()}},
+        "content": {"application/json": {"schema": {"$ref": reference(schemas.RepairWishes.__name__)}}},
     }
 }
 
