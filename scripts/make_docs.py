@@ -1,4 +1,4 @@
-"""Write docs/rules.md, repairs.md, opset.md, cli.md and schemas/openapi.json from the code, and a table of serve.md.
+"""Write what of docs/ is made from the code: rules, repairs, opset, cli, the API, and a table of serve.md.
 
 `--check` compares instead.
 """
