@@ -81,8 +81,9 @@ def router(service: Service) -> APIRouter:
 
     async def infer(request: Request, name: Name) -> Response:
         classifier = find(service.classifiers, name)
-        with service.line.place():
-            async with service.bodies.whole(request, service.settings.body_bytes) as body:
+        service.line.refuse_when_full()
+        async with service.bodies.whole(request, service.settings.body_bytes) as body:
+            with service.line.place():
                 service.telemetry.pictures.labels("tensor").inc()
                 return await service.line.work(inferred, classifier, body, request.headers.get(_HEAD))
 
