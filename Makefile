@@ -10,7 +10,7 @@ help:
 	@echo "make demo   export, check and run EfficientNet-Lite0 on real photographs, into demo-output/"
 	@echo "make test   run the test suite"
 	@echo "make lint   ruff, mypy, import-linter, and whether the generated docs are up to date"
-	@echo "make docs   write docs/rules.md and docs/cli.md anew"
+	@echo "make docs   write anew what of docs/ is made from the code"
 	@echo "make clean  remove the environment and the demo's output"
 
 demo: $(READY)

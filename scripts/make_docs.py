@@ -1,6 +1,10 @@
-"""Write docs/rules.md, repairs.md, opset.md and cli.md from the code; `--check` compares instead."""
+"""Write what of docs/ is made from the code: rules, repairs, opset, cli, the API, and a table of serve.md.
+
+`--check` compares instead.
+"""
 
 import inspect
+import json
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +20,10 @@ from edgeworthy.repairer import NUMBERED, REPAIRS
 from edgeworthy.rules import RULES
 from edgeworthy.rules.base import FAMILIES, MENDINGS, Rule
 from edgeworthy.rules.rows import SOURCES
+from edgeworthy.web.app import create_app
+from edgeworthy.web.problems import KINDS
+from edgeworthy.web.service import Service
+from edgeworthy.web.settings import Settings
 
 DOCS = Path(__file__).parents[1] / "docs"
 WIDTH = 100
@@ -154,6 +162,24 @@ def commands() -> Iterator[str]:
         yield from ("", f"## edgeworthy {name}", "", "```text", command.get_help(context), "```")
 
 
+def openapi() -> Iterator[str]:
+    """docs/schemas/openapi.json: what a server with uploads gives."""
+    service = Service({}, Settings(allow_upload=True), jobs=1)
+    yield json.dumps(create_app(service).openapi(), indent=2, ensure_ascii=False)
+    service.close()
+
+
+def problems() -> Iterator[str]:
+    """docs/serve.md, whose table of problems is the code's."""
+    before, begin, rest = (DOCS / "serve.md").read_text("utf-8").partition("<!-- problems: begin")
+    mark, _, rest = rest.partition("\n")
+    _, end, after = rest.partition("<!-- problems: end")
+    yield f"{before}{begin}{mark}"
+    yield from ("", "| problem | status | |", "|---|---|---|")
+    yield from (f"| `{slug}` | {status} | {title} |" for slug, (status, title) in KINDS.items())
+    yield f"\n{end}{after.removesuffix(chr(10))}"
+
+
 def main() -> int:
     """Write or compare."""
     stale = []
@@ -162,6 +188,8 @@ def main() -> int:
         "repairs.md": repairs(),
         "opset.md": opsets(),
         "cli.md": commands(),
+        "serve.md": problems(),
+        "schemas/openapi.json": openapi(),
     }.items():
         path, text = DOCS / name, "\n".join(lines) + "\n"
         if "--check" not in sys.argv:

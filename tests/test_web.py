@@ -25,6 +25,7 @@ from edgeworthy.images import framed
 from edgeworthy.pictures import Picture
 from edgeworthy.predictor import Predictor
 from edgeworthy.web import bodies, classifiers, uploads
+from edgeworthy.web.problems import ProblemError
 from edgeworthy.web.server import listen
 from edgeworthy.web.settings import Settings
 from tests.factory import classifier_file
@@ -535,6 +536,33 @@ def test_an_answer_that_takes_too_long_is_given_up_and_one_not_begun_may_come_ba
     assert (late.status, slug(late)) == (504, "too-late")
     assert (waiting.status, slug(waiting)) == (429, "busy")
     assert len(begun) == 1
+
+
+def test_of_several_pictures_one_that_ends_the_call_ends_it_for_all(served, monkeypatch):
+    def answers(shot, *args):
+        if shot.name == "b.png":
+            raise ProblemError("too-late", "It took too long.")
+        return classifiers.answers(shot, *args)
+
+    monkeypatch.setattr("edgeworthy.web.api.answers", answers)
+    body, headers = form(*[(f"{letter}.png", picture()) for letter in "abcdefgh"])
+    reply = served.call("/v1/predict", body, headers=headers)
+    assert (reply.status, slug(reply)) == (504, "too-late")
+
+
+def test_who_sends_slowly_takes_nobodys_place(files):
+    with serving(files[0], jobs=1, queue=0) as running, raw(running) as wire:
+        wire.sendall(
+            f"POST /v1/predict HTTP/1.1\r\nHost: {running.netloc}\r\nContent-Length: 99\r\n\r\nab".encode()
+        )
+        time.sleep(0.1)
+        assert running.call("/v1/predict", picture()).status == 200
+
+
+def test_the_head_of_an_answer_can_be_asked_for(served):
+    reply = served.call("/healthz", method="HEAD")
+    assert (reply.status, reply.body) == (200, b"")
+    assert served.call("/v1/predict", method="HEAD").status == 405
 
 
 def test_heads_have_a_limit(served):

@@ -74,6 +74,7 @@ class Conversion:
         self.activation: Activation = "softmax"
         chosen = options.exporter
         self._exporter = ""
+        self.splits_sums = False
         self._untried: list[str] = list(EXPORTERS) if chosen == "auto" else [chosen]
         self._refusals: list[tuple[str, FallsShortError]] = []
 
@@ -205,6 +206,15 @@ class Conversion:
         give_back()
         return written
 
+    def split_sums(self) -> bool:
+        """Whether the graph has long sums that can be taken in two steps, which stamping does from now on."""
+        from edgeworthy.exporting.summing import split_sums
+
+        if self.splits_sums:
+            return False
+        self.splits_sums = split_sums(read(self._current)) > 0
+        return self.splits_sums
+
     def load(self, path: Path) -> Session:
         """Load the file from the disk.
 
@@ -288,11 +298,14 @@ class Conversion:
     def _stamped(self, path: Path) -> bytes:
         from edgeworthy.exporting.folding import fold_normalization
         from edgeworthy.exporting.stamping import stamp
+        from edgeworthy.exporting.summing import split_sums
 
         model = read(path)
         if self._options.normalization_in == "graph":
             fold_normalization(model)
         stamp(model, self.contract)
+        if self.splits_sums:
+            split_sums(model)
         return to_bytes(model)
 
     def _parity(self, session: Session) -> Parity:

@@ -11,8 +11,7 @@ import click
 from edgeworthy import machine
 from edgeworthy.cli.configuration import check_settings
 from edgeworthy.cli.pieces import show
-from edgeworthy.cli.shared import examples, print_json, status_console
-from edgeworthy.errors import OptionError
+from edgeworthy.cli.shared import examples, model_files, print_json, status_console
 from edgeworthy.results import LintReport, Unchecked
 
 if TYPE_CHECKING:
@@ -86,26 +85,11 @@ def command(files: tuple[Path, ...], form: str, as_json: bool, jobs: int | None,
     form = "json" if as_json else form
     tell = _PRINTERS.get(form, _show_nothing)
     results: list[Result] = []
-    for result in check_all(_expanded(files), jobs=jobs or machine.cores(), **options):
+    for result in check_all(model_files(files), jobs=jobs or machine.cores(), **options):
         results.append(result)
         tell(result)
     _finish(form, results, options)
     return _exit_code(results, strict=strict)
-
-
-def _expanded(files: tuple[Path, ...]) -> list[Path]:
-    found: list[Path] = []
-    for file in files:
-        if not file.is_dir():
-            found.append(file)
-            continue
-        inside = sorted(path for path in file.rglob("*.onnx") if path.is_file())
-        if not inside:
-            raise OptionError(
-                f"The folder {file} holds no .onnx file.", hint="Give files, or another folder."
-            )
-        found += inside
-    return found
 
 
 def _show_text(result: Result) -> None:

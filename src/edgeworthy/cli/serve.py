@@ -11,6 +11,7 @@ import click
 
 from edgeworthy.cli.shared import (
     examples,
+    model_files,
     normalization_of,
     normalization_options,
     provider_option,
@@ -96,9 +97,10 @@ _MIB = 2**20
 def command(files: tuple[Path, ...], opened: bool, **options: Any) -> None:
     """Try ONNX files in a browser, or call them over HTTP.
 
-    The page takes pictures by drop, paste or camera, and shows what each model says of them in each frame,
-    the models' cards, and what the rules say. The same is there for programs: POST a picture to /v1/predict,
-    read /openapi.json, or use a client of the Open Inference Protocol (KServe v2). docs/serve.md has more.
+    FILEs are ONNX files, or folders whose .onnx files are meant, subfolders included. The page takes
+    pictures by drop, paste or camera, and shows what each model says of them in each frame, the models'
+    cards, and what the rules say. The same is there for programs: POST a picture to /v1/predict, read
+    /openapi.json, or use a client of the Open Inference Protocol (KServe v2). docs/serve.md has more.
 
     Only this machine can call it, unless --host says otherwise; then give --api-key. SIGTERM and Ctrl-C end
     it when what was taken is answered.
@@ -120,7 +122,7 @@ def command(files: tuple[Path, ...], opened: bool, **options: Any) -> None:
     with listen(settings.host, settings.port) as listener:
         with console.status("Loading") if console.is_terminal else nullcontext():
             classifiers = load(
-                files,
+                model_files(files),
                 frame=options["frame"],
                 normalization=normalization_of(options),
                 jobs=jobs,

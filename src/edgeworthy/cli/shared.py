@@ -170,6 +170,23 @@ def trained_of(options: dict[str, Any], name: str) -> SourceRequest | None:
     return None
 
 
+def model_files(files: Iterable[Path]) -> list[Path]:
+    """The files, and in place of a folder the .onnx files in it and its subfolders.
+
+    Raises:
+        OptionError: where a folder holds none.
+    """
+    found: list[Path] = []
+    for file in files:
+        inside = sorted(path for path in file.rglob("*.onnx") if path.is_file()) if file.is_dir() else [file]
+        if not inside:
+            raise OptionError(
+                f"The folder {file} holds no .onnx file.", hint="Give files, or another folder."
+            )
+        found += inside
+    return found
+
+
 def page_options(function: F) -> F:
     """`-o FILE.html` and `--force`."""
     for option in (

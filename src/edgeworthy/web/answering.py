@@ -11,10 +11,16 @@ from edgeworthy.plain import json_line
 from edgeworthy.web.problems import MEDIA_TYPE
 from edgeworthy.web.schemas import ProblemBody
 
+
+def reference(schema: str) -> str:
+    """To a schema among the description's components."""
+    return f"#/components/schemas/{schema}"
+
+
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     "default": {
         "description": "What went wrong, and the next step to take.",
-        "content": {MEDIA_TYPE: {"schema": {"$ref": f"#/components/schemas/{ProblemBody.__name__}"}}},
+        "content": {MEDIA_TYPE: {"schema": {"$ref": reference(ProblemBody.__name__)}}},
     }
 }
 

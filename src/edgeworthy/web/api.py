@@ -11,10 +11,12 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 
 from edgeworthy._version import __version__
+from edgeworthy.decoding import Decoding
 from edgeworthy.frames import MODES, Mode
 from edgeworthy.pictures import Picture
+from edgeworthy.plain import json_line
 from edgeworthy.web import desk, schemas
-from edgeworthy.web.answering import PROBLEMS, as_json, what_is_wrong
+from edgeworthy.web.answering import PROBLEMS, as_json, reference, what_is_wrong
 from edgeworthy.web.classifiers import PictureAnswers, Wanted, answers, chosen, find
 from edgeworthy.web.problems import ProblemError
 from edgeworthy.web.service import Service
@@ -34,7 +36,6 @@ _PICTURES: dict[str, Any] = {
                 }
             },
             "image/*": _BINARY,
-            "application/octet-stream": _BINARY,
         },
     }
 }
@@ -49,7 +50,7 @@ _MODEL: dict[str, Any] = {
 _WISHES: dict[str, Any] = {
     "requestBody": {
         "description": "What the file does not say; empty where it says all that is needed.",
-        "content": {"application/json": {"schema": schemas.RepairWishes.model_json_schema()}},
+        "content": {"application/json": {"schema": {"$ref": reference(schemas.RepairWishes.__name__)}}},
     }
 }
 
@@ -127,33 +128,41 @@ def _add_predict(routes: APIRouter, service: Service) -> None:
         asks = [(one, mode) for one in chosen(service.classifiers, model) for mode in modes]
         wanted = Wanted(asks=tuple(asks), top_k=top_k, threshold=threshold, images=images)
         settings = service.settings
-        with service.line.place():
-            async with service.bodies.pictures(request, settings.body_bytes, settings.pictures) as pictures:
-                return as_json({"pictures": await _answered(service, pictures, wanted)})
+        service.line.refuse_when_full()
+        async with service.bodies.pictures(request, settings.body_bytes, settings.pictures) as pictures:
+            with service.line.place():
+                told = await _answered(service, pictures, wanted)
+        return Response(f'{{"pictures": [{", ".join(told)}]}}', media_type="application/json")
 
 
-async def _answered(service: Service, pictures: list[Picture], wanted: Wanted) -> list[Any]:
-    """What is said of each; of one that is alone and cannot be read, the problem is that of the call."""
+async def _answered(service: Service, pictures: list[Picture], wanted: Wanted) -> list[str]:
+    """What is said of each, as JSON; of one that is alone and cannot be read, its problem is the call's."""
 
-    async def one(picture: Picture) -> PictureAnswers | dict[str, Any]:
+    async def one(picture: Picture) -> str:
         try:
-            found = await service.line.work(answers, picture, wanted, service.decoding)
+            found, text = await service.line.work(_told, picture, wanted, service.decoding)
         except ProblemError as problem:
             if problem.slug == "unreadable-picture":
                 service.telemetry.pictures.labels("unreadable").inc()
             if len(pictures) == 1 or problem.status != 422:
                 raise
-            return {"name": picture.name, "problem": problem.body}
+            return json_line({"name": picture.name, "problem": problem.body})
         service.telemetry.pictures.labels("classified").inc()
         for answer in found.answers:
             service.telemetry.model_seconds.labels(answer.model).observe(answer.seconds)
-        return found
+        return text
 
-    if len(pictures) == 1:
-        return [await one(pictures[0])]
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(one(picture)) for picture in pictures]
-    return [task.result() for task in tasks]
+    work = asyncio.gather(*map(one, pictures))
+    try:
+        return await work
+    finally:
+        work.cancel()  # what is not begun when one of them ends the call
+
+
+def _told(picture: Picture, wanted: Wanted, decoding: Decoding) -> tuple[PictureAnswers, str]:
+    """The answers, and their text, which is made on the session's thread."""
+    found = answers(picture, wanted, decoding)
+    return found, json_line(found)
 
 
 def _add_uploads(routes: APIRouter, service: Service, uploads: Uploads) -> None:

@@ -16,7 +16,7 @@ from starlette.responses import Response
 
 from edgeworthy._version import __version__
 from edgeworthy.web import api, kserve, schemas
-from edgeworthy.web.answering import PROBLEMS, as_json, what_is_wrong
+from edgeworthy.web.answering import PROBLEMS, as_json, reference, what_is_wrong
 from edgeworthy.web.guard import PAGE_POLICY, Guard
 from edgeworthy.web.problems import KINDS, ProblemError
 from edgeworthy.web.service import Service
@@ -149,7 +149,9 @@ def _describe_problems(app: FastAPI, *, keyed: bool) -> None:
         if not made:
             made.update(FastAPI.openapi(app))
             parts = made.setdefault("components", {}).setdefault("schemas", {})
-            parts["ProblemBody"] = schemas.ProblemBody.model_json_schema()
+            for model in (schemas.ProblemBody, schemas.InferRequest, schemas.RepairWishes):
+                told = model.model_json_schema(ref_template=reference("{model}"))
+                parts |= told.pop("$defs", {}) | {model.__name__: told}
             for name in ("HTTPValidationError", "ValidationError"):
                 parts.pop(name, None)
             for path, operations in made["paths"].items():

@@ -40,12 +40,11 @@ class Bodies:
             ProblemError: where it is too large, too slow, or one too many.
         """
         with self._counted() as count:
-            count(min(_declared(request), limit))
-            pieces = bytearray()
+            pieces = []
             async for piece in self.pieces(request, limit):
-                pieces += piece
-                count(len(pieces))
-            yield bytes(pieces)
+                pieces.append(piece)
+                count(len(piece))
+            yield b"".join(pieces)
 
     @contextlib.asynccontextmanager
     async def pictures(self, request: Request, limit: int, most: int) -> AsyncIterator[list[Picture]]:
@@ -60,8 +59,7 @@ class Bodies:
                 yield [Picture(name=request.query_params.get("name") or "picture", source=body)]
             return
         with self._counted() as count:
-            count(min(_declared(request), limit))
-            yield await self._of_form(request, limit, most)
+            yield await self._of_form(request, limit, most, count)
 
     async def pieces(
         self, request: Request, limit: int, *, timeout_s: float | None = None
@@ -104,8 +102,15 @@ class Bodies:
                         pass
         raise ProblemError("body-too-large", f"At most {limit} bytes are taken.", headers=_CLOSE)
 
-    async def _of_form(self, request: Request, limit: int, most: int) -> list[Picture]:
-        parser = _InMemory(request.headers, self.pieces(request, limit), max_files=most, max_fields=most)
+    async def _of_form(
+        self, request: Request, limit: int, most: int, count: Callable[[int], None]
+    ) -> list[Picture]:
+        async def pieces() -> AsyncGenerator[bytes]:
+            async for piece in self.pieces(request, limit):
+                count(len(piece))
+                yield piece
+
+        parser = _InMemory(request.headers, pieces(), max_files=most, max_fields=most)
         try:
             form = await parser.parse()
         except (MultiPartException, ValueError, KeyError, LookupError) as error:
@@ -124,9 +129,8 @@ class Bodies:
     def _counted(self) -> Iterator[Callable[[int], None]]:
         mine = 0
 
-        def count(total: int) -> None:
+        def count(more: int) -> None:
             nonlocal mine
-            more = max(0, total - mine)
             if self.held + more > self._most:
                 raise busy(f"Bodies of {self.held} bytes are held already.", _AGAIN_S)
             mine += more

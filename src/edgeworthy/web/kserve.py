@@ -20,7 +20,7 @@ from edgeworthy._version import __version__
 from edgeworthy.errors import ModelFileError
 from edgeworthy.plain import json_line
 from edgeworthy.web import schemas
-from edgeworthy.web.answering import PROBLEMS, as_json, what_is_wrong
+from edgeworthy.web.answering import PROBLEMS, as_json, reference, what_is_wrong
 from edgeworthy.web.classifiers import Classifier, failed, find
 from edgeworthy.web.problems import ProblemError
 from edgeworthy.web.service import Service
@@ -29,19 +29,27 @@ _HEAD = "inference-header-content-length"
 _VERSION = "1"
 _TYPE = "FP32"
 _INFER: dict[str, Any] = {
+    "parameters": [
+        {
+            "name": "Inference-Header-Content-Length",
+            "in": "header",
+            "description": "Bytes of the JSON part, where a tensor follows; 0 where there is no such part.",
+            "schema": {"type": "integer", "minimum": 0},
+        }
+    ],
     "requestBody": {
         "required": True,
         "content": {
-            "application/json": {"schema": schemas.InferRequest.model_json_schema()},
+            "application/json": {"schema": {"$ref": reference(schemas.InferRequest.__name__)}},
             "application/octet-stream": {
                 "schema": {
                     "type": "string",
                     "format": "binary",
-                    "description": f"JSON of {_HEAD} bytes, and then the tensor, little-endian.",
+                    "description": "A JSON part, and the tensor behind it, little-endian.",
                 }
             },
         },
-    }
+    },
 }
 
 Name = Annotated[str, Path(description="Of a model, as GET /v1/models lists them.")]
@@ -73,8 +81,9 @@ def router(service: Service) -> APIRouter:
 
     async def infer(request: Request, name: Name) -> Response:
         classifier = find(service.classifiers, name)
-        with service.line.place():
-            async with service.bodies.whole(request, service.settings.body_bytes) as body:
+        service.line.refuse_when_full()
+        async with service.bodies.whole(request, service.settings.body_bytes) as body:
+            with service.line.place():
                 service.telemetry.pictures.labels("tensor").inc()
                 return await service.line.work(inferred, classifier, body, request.headers.get(_HEAD))
 

@@ -33,16 +33,24 @@ class Line:
         self._seconds = 0.0
         self.inside = 0
 
-    @contextlib.contextmanager
-    def place(self) -> Iterator[None]:
-        """A place in the line, for one request.
+    def refuse_when_full(self) -> None:
+        """Say so before anything is read.
 
         Raises:
-            ProblemError: where there is none.
+            ProblemError: where there is no place.
         """
         if self.inside >= self._places:
             wait = min(self._timeout_s, math.ceil(self.inside * self._seconds / self._jobs))
             raise busy(f"{self.inside} requests are being answered or wait already.", wait)
+
+    @contextlib.contextmanager
+    def place(self) -> Iterator[None]:
+        """A place in the line, for one request whose body is there: who sends slowly takes none.
+
+        Raises:
+            ProblemError: where there is none.
+        """
+        self.refuse_when_full()
         self.inside += 1
         try:
             yield

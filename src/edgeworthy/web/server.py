@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import logging
 import socket
+import struct
 import sys
 from types import FrameType
 from typing import Any
@@ -23,7 +25,11 @@ _HEAD_S = 15.0  # for a head to arrive on a new connection
 _KEEP_S = 30  # for the next request on a connection that is kept
 _BACKLOG = 512  # connections that the system holds for the server
 _LAME_S = 0.5  # between telling callers that connections end and ending them
-_SETTLE_S = 0.05
+_SETTLE_S = 0.05  # for those at the door to be let in
+_ARRIVE_S = 1.0  # for a request that is on its way then
+
+_ATTACH_FILTER = 26  # SO_ATTACH_FILTER of Linux, socket(7)
+_DROP_ALL = struct.pack("HBBI", 0x06, 0, 0, 0)  # BPF_RET | BPF_K, 0: take no byte of any packet
 
 
 class Protocol(HttpToolsProtocol):
@@ -60,6 +66,14 @@ class Protocol(HttpToolsProtocol):
         if self._in_head and self._head_bytes > _HEAD_BYTES and not self.transport.is_closing():
             self.send_400_response("The head of the request is too large.")
 
+    def shutdown(self) -> None:
+        """As uvicorn's; but a request that is on its way on a connection has a moment to arrive."""
+        if self._in_head:
+            self._deadline.cancel()
+            self._deadline = self.loop.call_later(_ARRIVE_S, super().shutdown)
+        else:
+            super().shutdown()
+
 
 class Server(uvicorn.Server):
     """As uvicorn's; but stopping tells callers first, so that nobody sends on a connection that ends."""
@@ -82,10 +96,23 @@ class Server(uvicorn.Server):
         """
         self._service.stopping = True
         await asyncio.sleep(_LAME_S)
-        with contextlib.suppress(OSError):
-            self._listener.listen(0)
+        _let_nobody_in(self._listener)
         await asyncio.sleep(_SETTLE_S)
         await super().shutdown(sockets)
+
+
+def _let_nobody_in(listener: socket.socket) -> None:
+    """Connections that are made are accepted; who comes now hears nothing, until the socket is closed.
+
+    A socket that is closed with connections in its queue would reset them.
+    """
+    if sys.platform != "linux":
+        return
+    program = ctypes.create_string_buffer(_DROP_ALL)
+    with contextlib.suppress(OSError):
+        listener.setsockopt(
+            socket.SOL_SOCKET, _ATTACH_FILTER, struct.pack("HP", 1, ctypes.addressof(program))
+        )
 
 
 def listen(host: str, port: int) -> socket.socket:
