@@ -211,7 +211,7 @@ def test_a_picture_may_be_dropped_beside_the_zone(visit):
     page = visit()
     drop(page, ("leaf.png", picture("lime")), at="footer")
     expect(top(page, "colours")).to_have_text("green")
-    expect(page.locator("#status")).to_contain_text("leaf.png: colours says “green”")
+    expect(page.locator("#status")).to_contain_text("leaf.png is answered. colours says “green”")
 
 
 def test_a_picture_is_pasted(visit):

@@ -3,6 +3,7 @@
 const KEY = "edgeworthy-key";
 const TRIES = 3;
 const LONGEST_WAIT_S = 15;
+const NO_KEY = { detail: "This server asks for a key.", hint: "Try again, and give the key." };
 
 /** Something that went wrong, in the words of RFC 9457. */
 export class Problem extends Error {
@@ -47,10 +48,14 @@ export async function request(path, asked = {}) {
     const key = sessionStorage.getItem(KEY);
     const answer = await exchanged(path, asked, key);
     if (answer.ok) return answer;
-    const problem = await problemOf(answer);
-    if (answer.status === 401 && (await isKeyGiven(key))) attempt = 0;
-    else if (answer.status === 429 && attempt < TRIES) await waited(answer, asked);
-    else throw problem;
+    if (answer.status === 401) {
+      if (!(await isKeyGiven(key))) throw new Problem({ ...NO_KEY, status: 401 });
+      attempt = 0;
+    } else if (answer.status === 429 && attempt < TRIES) {
+      await waited(answer, asked);
+    } else {
+      throw await problemOf(answer);
+    }
   }
 }
 

@@ -72,7 +72,7 @@ export class Asking {
     } else if (failed) {
       fill(this.status);
     } else if (tried) {
-      fill(this.status, `${tried.name}: ${this.spoken(tried)}.`);
+      this.tell(tried);
     }
   }
 
@@ -155,7 +155,7 @@ export class Asking {
     try {
       tried.add((await this.predict(tried.file, models)).answers, models);
       if (round !== this.rounds) return;
-      fill(this.status, `${tried.name}: ${this.spoken(tried)}.`);
+      this.tell(tried);
       if (this.visit.shown === tried) this.visit.show(tried);
     } catch (error) {
       fill(this.status);
@@ -163,10 +163,13 @@ export class Asking {
     }
   }
 
-  /** @param {Tried} tried */
-  spoken(tried) {
-    return this.visit.modelsOf(tried)
-      .map((model) => `${model} says ${said(tried.answer(model))} (${tried.answer(model).frame})`).join("; ");
+  /** Who sees the page finds the answers below; who hears it is told them. @param {Tried} tried */
+  tell(tried) {
+    const answers = this.visit.modelsOf(tried).map((model) => {
+      const answer = tried.answer(model);
+      return ` ${model} says ${said(answer)}, with ${answer.frame}.`;
+    });
+    fill(this.status, `${tried.name} is answered.`, el("span", { class: "unseen" }, answers.join("")));
   }
 
   /** @param {string} text */

@@ -3,7 +3,7 @@
 import { counted, el, fill, fresh } from "./dom.js";
 import { bytes, grouped } from "./numbers.js";
 
-const LONG_TEXT = 240;
+const LONG_TEXT = 240, LONG_NAME = 80;
 const TYPING_MS = 250;
 
 /**
@@ -43,7 +43,7 @@ const operators = (counts) => Object.entries(counts).map(([name, many]) => `${ma
 const tensor = ({ name, dtype, shape }) => `${shortened(name)}: ${dtype} [${shape.join(", ")}]`;
 
 /** The output's name holds every class. @param {string} name */
-const shortened = (name) => (name.length > LONG_TEXT ? `${name.slice(0, LONG_TEXT)}…` : name);
+const shortened = (name) => (name.length > LONG_NAME ? `${name.slice(0, LONG_NAME)}…` : name);
 
 /** @param {any} card */
 function picture({ channels, height_px, width_px, layout }) {

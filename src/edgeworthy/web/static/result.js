@@ -1,7 +1,7 @@
 /** One picture and what each model says of it. */
 
 import { counted, el, fill, fresh } from "./dom.js";
-import { duration, grouped } from "./numbers.js";
+import { duration } from "./numbers.js";
 import { agreement, bars, said } from "./scores.js";
 
 /** @typedef {import("./scores.js").Answer} Answer */
@@ -40,7 +40,7 @@ export class Result {
       el("div", { class: "result" },
         el("figure", { class: "sent" },
           el("img", { src: tried.picture, alt: what }),
-          el("figcaption", { class: "soft" }, `${grouped(tried.width_px)} × ${grouped(tried.height_px)} px.`,
+          el("figcaption", { class: "soft" }, `${tried.width_px} × ${tried.height_px} px.`,
             tried.isReplaced && " The browser cannot show this file; this is what a model gets.")),
         el("div", { class: "columns" }, seen.map((model) => this.column(tried, model)))));
     this.compare();
@@ -116,7 +116,7 @@ function framesTogether(answers) {
   return el("p", { class: isOne ? "soft" : "parted" }, text);
 }
 
-/** "3 × 224 × 224 px, 1 000 classes". @param {any} model */
+/** "224 × 224 px, 3 channels, 1000 classes". @param {any} model */
 export function inBrief({ channels, width_px, height_px, classes }) {
   const size = width_px && height_px ? `${width_px} × ${height_px} px` : "any size";
   return [size, channels && counted(channels, "channel"), counted(classes, "class", "classes")]
