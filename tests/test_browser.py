@@ -532,7 +532,7 @@ def test_a_server_that_is_gone_is_missed(visit):
     drop(page, ("poppy.png", picture("red")))
     expect(page.locator("#pictures-alert")).to_contain_text("The server cannot be reached.")
     page.unroute("**/v1/predict*")
-    drop(page, ("poppy.png", picture("red")))
+    page.get_by_role("button", name="Try again").click()
     expect(top(page, "colours")).to_have_text("red")
 
 

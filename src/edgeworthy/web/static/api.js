@@ -3,16 +3,16 @@
 const KEY = "edgeworthy-key";
 const TRIES = 3;
 const LONGEST_WAIT_S = 15;
+const PASSING = [408, 429, 503, 504];
 const NO_KEY = { detail: "This server asks for a key.", hint: "Try again, and give the key." };
 
 /** Something that went wrong, in the words of RFC 9457. */
 export class Problem extends Error {
-  /** @param {{detail: string, hint?: string, status?: number, type?: string}} said */
-  constructor({ detail, hint = "", status = 0, type = "" }) {
+  /** @param {{detail: string, hint?: string, status?: number, isPassing?: boolean}} said */
+  constructor({ detail, hint = "", status = 0, isPassing = PASSING.includes(status) }) {
     super(detail);
     this.hint = hint;
-    this.status = status;
-    this.slug = type.replace("urn:edgeworthy:problem:", "");
+    this.isPassing = isPassing; // whether trying again may help
   }
 }
 
@@ -49,7 +49,7 @@ export async function request(path, asked = {}) {
     const answer = await exchanged(path, asked, key);
     if (answer.ok) return answer;
     if (answer.status === 401) {
-      if (!(await isKeyGiven(key))) throw new Problem({ ...NO_KEY, status: 401 });
+      if (!(await isKeyGiven(key))) throw new Problem(NO_KEY);
       attempt = 0;
     } else if (answer.status === 429 && attempt < TRIES) {
       await waited(answer, asked);
@@ -98,6 +98,7 @@ async function exchanged(path, asked, key) {
     throw new Problem({
       detail: "The server cannot be reached.",
       hint: "See whether edgeworthy serve is still running, then try again.",
+      isPassing: true,
     });
   }
 }

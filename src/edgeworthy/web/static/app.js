@@ -72,9 +72,8 @@ function open(served) {
 
   fill(byId("version"), `Served by edgeworthy ${served.version}. Nothing is sent anywhere else.`);
   byId("pictures").hidden = !hasModels;
-  byId("models").hidden = false;
-  fill(byId("models-body"), hasModels
-    ? served.models.map(aboutModel) : el("p", { class: "soft" }, "No model is served."));
+  byId("models").hidden = !hasModels;
+  fill(byId("models-body"), served.models.map(aboutModel));
 }
 
 /** @param {any} model */

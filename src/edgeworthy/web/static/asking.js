@@ -94,7 +94,8 @@ export class Asking {
       return true;
     } catch (error) {
       const box = el("div");
-      complain(box, error, { about: file.name });
+      const isPassing = error instanceof Problem && error.isPassing;
+      complain(box, error, { about: file.name, again: isPassing ? () => this.take([file]) : undefined });
       this.alerts.append(...box.children);
       return false;
     }
