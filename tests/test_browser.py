@@ -33,6 +33,7 @@ ARGUMENTS = (
     *("--disable-background-networking", "--disable-component-update"),
     *("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"),
 )
+PATIENCE_MS = 15_000  # rules take seconds where others work, too
 KEY = "a key of many letters"
 SCRIPT, IMAGE = "<script>alert(1)</script>", '"><img src=x onerror=alert(1)>'
 CROP = Frame(mode="crop", height=12, width=16, resize=(12, 16), resize_rule="cover-round")
@@ -78,6 +79,7 @@ def addresses(models):
 
 @pytest.fixture(scope="module")
 def chromium():
+    expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         yield browser
@@ -112,7 +114,7 @@ def visit(chromium, addresses):
         context = chromium.new_context(viewport={"width": width, "height": 800}, **options)
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(10_000)
+        page.set_default_timeout(PATIENCE_MS)
         page.asked = asked
         listen(page, addresses[which], refused)
         if before:
