@@ -213,6 +213,7 @@ class Conversion:
         if self.splits_sums:
             return False
         self.splits_sums = split_sums(read(self._current)) > 0
+        self.copy = self.copy.with_stem(f"{self.copy.stem}-split")  # the first one is still being examined
         return self.splits_sums
 
     def load(self, path: Path) -> Session:

@@ -11,12 +11,11 @@ it is done only where the plain graph cannot be proven.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgeworthy.graph import Names, attribute_value, constant
+from edgeworthy.graph import Names, attribute_value, constant, prune
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
@@ -50,30 +49,44 @@ def split_sums(model: ModelProto) -> int:
         del model.graph.node[:]
         model.graph.node.extend(nodes)
         del model.graph.value_info[:]
+        prune(model.graph)  # scales of one and biases of nothing
     return split
 
 
 class _Builder:
-    """Makes nodes and constants with names of their own."""
+    """Makes what takes the place of nodes."""
 
     def __init__(self, model: ModelProto) -> None:
-        self.graph = model.graph
-        self._names = Names(model)
+        self.graph, self.names = model.graph, Names(model)
 
-    def constant(self, stem: str, value: Any) -> str:
-        from onnx import numpy_helper
+    def after(self, node: NodeProto) -> _Adder:
+        """Makes nodes that are called after one."""
+        return _Adder(self, node.name or node.output[0])
 
-        name = self._names(f"{stem}/constant")
-        self.graph.initializer.append(numpy_helper.from_array(np.asarray(value), name))
-        return name
 
-    def node(
-        self, kind: str, inputs: list[str], stem: str, *, output: str = "", **attributes: Any
-    ) -> NodeProto:
+class _Adder:
+    """Makes nodes, one behind the other, and their constants."""
+
+    def __init__(self, build: _Builder, stem: str) -> None:
+        self._build, self._stem = build, stem
+        self.nodes: list[NodeProto] = []
+
+    def __call__(self, kind: str, *inputs: str, output: str = "", **attributes: Any) -> str:
         from onnx import helper
 
-        name = self._names(f"{stem}/{kind}")
-        return helper.make_node(kind, inputs, [output or f"{name}_output_0"], name=name, **attributes)
+        name = self._build.names(f"{self._stem}/{kind}")
+        output = output or self._build.names(f"{name}_output_0")
+        self.nodes.append(helper.make_node(kind, inputs, [output], name=name, **attributes))
+        return output
+
+    def constant(self, value: Any) -> str:
+        """A float32 number, or a shape."""
+        from onnx import numpy_helper
+
+        name = self._build.names(f"{self._stem}/constant")
+        array = np.asarray(value) if isinstance(value, np.float32) else np.array(value, np.int64)
+        self._build.graph.initializer.append(numpy_helper.from_array(array, name))
+        return name
 
 
 def _shapes(model: ModelProto) -> dict[str, tuple[int, ...]]:
@@ -96,72 +109,46 @@ def _instance_normalization(
     length = math.prod(shape[2:])
     if length <= _LONG:
         return None
-    stem, (data, scale, bias) = node.name or node.output[0], node.input
-    rows = _rows(length)
-    epsilon = attribute_value(node, "epsilon", 1e-5)
-    made: list[NodeProto] = []
-
-    def add(kind: str, *inputs: str, output: str = "", **attributes: Any) -> str:
-        made.append(build.node(kind, list(inputs), stem, output=output, **attributes))
-        return str(made[-1].output[0])
-
-    def mean(value: str) -> str:
-        return add("ReduceMean", add("ReduceMean", value, axes=[3], keepdims=1), axes=[2], keepdims=1)
-
-    blocks = build.constant(stem, np.array([shape[0], shape[1], rows, length // rows], np.int64))
-    centred = add("Reshape", data, blocks)
-    centred = add("Sub", centred, mean(centred))
-    variance = add("Add", mean(add("Mul", centred, centred)), build.constant(stem, np.float32(epsilon)))
+    data, scale, bias = node.input
+    add = build.after(node)
+    centred = add("Reshape", data, add.constant(_blocks(shape[:2], length)))
+    centred = add("Sub", centred, _mean_of_means(centred, add))
+    variance = _mean_of_means(add("Mul", centred, centred), add)
+    variance = add("Add", variance, add.constant(np.float32(attribute_value(node, "epsilon", 1e-5))))
     result = add("Div", centred, add("Sqrt", variance))
     for kind, name, nothing in (("Mul", scale, 1), ("Add", bias, 0)):
         known = constant(build.graph, name)
         if known is None or (known != nothing).any():
-            column = build.constant(stem, np.array([1, shape[1], 1, 1], np.int64))
-            result = add(kind, result, add("Reshape", name, column))
-    add("Reshape", result, build.constant(stem, np.array(shape, np.int64)), output=node.output[0])
-    return made
+            result = add(kind, result, add("Reshape", name, add.constant([1, shape[1], 1, 1])))
+    add("Reshape", result, add.constant(shape), output=node.output[0])
+    return add.nodes
 
 
 def _mean(node: NodeProto, shape: tuple[int, ...], build: _Builder) -> list[NodeProto] | None:
-    """The mean over the last axis, then over the others; of one alone, in blocks; None where it is short."""
+    """The mean over the last axes, in two steps; None where it is short, or over others."""
     axes = sorted(axis % len(shape) for axis in attribute_value(node, "axes", range(len(shape))))
-    if math.prod(shape[axis] for axis in axes) <= _LONG:
+    lead, length = shape[: axes[0]], math.prod(shape[axes[0] :])
+    if axes != list(range(axes[0], len(shape))) or length <= _LONG or _rows(length) == 1:
         return None
-    stem, keep = node.name or node.output[0], attribute_value(node, "keepdims", 1)
-    if len(axes) > 1:
-        inner = build.node("ReduceMean", [node.input[0]], stem, axes=axes[-1:], keepdims=1)
-        outer = build.node(
-            "ReduceMean", [inner.output[0]], stem, output=node.output[0], axes=axes[:-1], keepdims=1
-        )
-        return [inner, *_squeezed(outer, axes, shape, keep, build)]
-    (axis,) = axes
-    rows = _rows(shape[axis])
-    if rows == 1:
-        return None
-    sides = [*shape[:axis], rows, shape[axis] // rows, *shape[axis + 1 :]]
-    apart = build.node("Reshape", [node.input[0], build.constant(stem, np.array(sides, np.int64))], stem)
-    inner = build.node("ReduceMean", [apart.output[0]], stem, axes=[axis + 1], keepdims=0)
-    outer = build.node(
-        "ReduceMean", [inner.output[0]], stem, output=node.output[0], axes=[axis], keepdims=keep
-    )
-    return [apart, inner, outer]
+    add = build.after(node)
+    blocks = add("Reshape", node.input[0], add.constant(_blocks((1, math.prod(lead)), length)))
+    kept = [1] * len(axes) if attribute_value(node, "keepdims", 1) else []
+    add("Reshape", _mean_of_means(blocks, add), add.constant([*lead, *kept]), output=node.output[0])
+    return add.nodes
 
 
-def _squeezed(
-    last: NodeProto, axes: list[int], shape: tuple[int, ...], keep: int, build: _Builder
-) -> Iterator[NodeProto]:
-    """The last step, and where the axes that it is over shall go, a reshape that drops all of them."""
-    if keep:
-        yield last
-        return
-    result = last.output[0]
-    stem = last.name
-    last.output[0] = f"{stem}_kept"
-    yield last
-    left = [side for axis, side in enumerate(shape) if axis not in axes]
-    yield build.node(
-        "Reshape", [last.output[0], build.constant(stem, np.array(left, np.int64))], stem, output=result
-    )
+def _mean_of_means(blocks: str, add: _Adder) -> str:
+    """Of values [n, c, rows, columns], as [n, c, 1, 1].
+
+    Two operators, or the simplifier would make one of them again.
+    """
+    return add("GlobalAveragePool", add("ReduceMean", blocks, axes=[3], keepdims=1))
+
+
+def _blocks(lead: tuple[int, ...], length: int) -> list[int]:
+    """The shape in which so many values lie in rows and columns."""
+    rows = _rows(length)
+    return [*lead, rows, length // rows]
 
 
 def _rows(length: int) -> int:
