@@ -3,6 +3,14 @@
 import pytest
 
 from edgeworthy.sandbox import Sandbox
+from tests.chromium import MISSING, chromium
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Say in the last lines what was not tried."""
+    if chromium() is None:
+        terminalreporter.section("not run", yellow=True)
+        terminalreporter.write_line(MISSING)
 
 
 @pytest.fixture(scope="session")

@@ -5,34 +5,27 @@ import csv
 import io
 import json
 import re
-import shutil
 
 import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
 from PIL import Image
+from playwright.sync_api import expect, sync_playwright
 
 from edgeworthy import check
 from edgeworthy.evidence import PREFIX
 from edgeworthy.frames import Frame
+from tests.chromium import ARGUMENTS, MISSING, chromium
 from tests.factory import classifier_file
+from tests.serving import serving
 
-for library in ("playwright.sync_api", "fastapi", "uvicorn", "httptools", "multipart", "prometheus_client"):
-    pytest.importorskip(library, reason=f"{library} is not installed")
-from playwright.sync_api import expect, sync_playwright  # noqa: E402
-
-from tests.serving import serving  # noqa: E402
-
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+CHROMIUM = chromium()
 if CHROMIUM is None:
-    pytest.skip("there is no Chromium", allow_module_level=True)
+    pytest.skip(MISSING, allow_module_level=True)
+pytestmark = pytest.mark.xdist_group("browser")  # one browser and three servers for all of them
 
-ARGUMENTS = (
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
-    *("--disable-background-networking", "--disable-component-update"),
-    *("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"),
-)
+FAKE_CAMERA = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
 PATIENCE_MS = 15_000  # rules take seconds where others work, too
 KEY = "a key of many letters"
 SCRIPT, IMAGE = "<script>alert(1)</script>", '"><img src=x onerror=alert(1)>'
@@ -78,16 +71,16 @@ def addresses(models):
 
 
 @pytest.fixture(scope="module")
-def chromium():
+def browser():
     expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield browser
-        browser.close()
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=[*ARGUMENTS, *FAKE_CAMERA])
+        yield started
+        started.close()
 
 
 @pytest.fixture
-def visit(chromium, addresses):
+def visit(browser, addresses):
     """Opens the page; in the end nothing may have run, been logged, or gone to another place.
 
     `refused` names what the browser may say of answers: that they are errors which the test asks for.
@@ -111,7 +104,7 @@ def visit(chromium, addresses):
         page.on("dialog", lambda dialog: (wrong.append(f"dialog: {dialog.message}"), dialog.dismiss()))
 
     def open_page(which="plain", *, refused="", width=1280, before="", **options):
-        context = chromium.new_context(viewport={"width": width, "height": 800}, **options)
+        context = browser.new_context(viewport={"width": width, "height": 800}, **options)
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(PATIENCE_MS)

@@ -128,6 +128,12 @@ def test_a_form_with_several_pictures_says_which_cannot_be_read(served):
     assert len(first["answers"]) == 2
 
 
+def test_letters_that_browsers_escape_in_names_come_back(served):
+    body, headers = form(("a %22cat%22.png", picture()))
+    reply = served.call("/v1/predict", body, headers=headers)
+    assert reply.json["pictures"][0]["name"] == 'a "cat".png'
+
+
 def test_a_single_picture_that_cannot_be_read_is_the_callers_problem(served):
     body, headers = form(("b.png", b"no picture"))
     for reply in (
@@ -406,9 +412,21 @@ def test_a_file_that_cannot_be_mended_stays_as_it_was(served, tmp_path):
 
 def test_wishes_outside_their_description_are_refused(served, tmp_path):
     ident = upload(served, classifier_file(tmp_path / "m.onnx").read_bytes()).json["id"]
-    for wishes in ({"classes": "/etc/passwd"}, {"opset": 99}, {"output": "x"}, {"mean": []}, [], "nonsense"):
+    for wishes in ({"classes": "/etc/passwd"}, {"opset": 99}, {"path": "x"}, {"mean": []}, [], "nonsense"):
         reply = served.call(f"/v1/uploads/{ident}/repair", json.dumps(wishes).encode())
         assert (reply.status, slug(reply)) == (422, "invalid-request"), wishes
+
+
+def test_what_a_file_leaves_open_can_be_told(served, tmp_path):
+    def open_size(model):
+        for side in model.graph.input[0].type.tensor_type.shape.dim[2:]:
+            side.dim_param = "any"
+
+    content = classifier_file(tmp_path / "m.onnx", edit=open_size).read_bytes()
+    ident = upload(served, content).json["id"]
+    told = json.dumps({"input_size": [3, 24, 32]}).encode()
+    card = served.call(f"/v1/uploads/{ident}/repair", told).json["card"]
+    assert card["inputs"][0]["shape"] == [1, 3, 24, 32]
 
 
 def test_what_is_no_model_is_not_kept(served, tmp_path):

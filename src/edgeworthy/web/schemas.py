@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from edgeworthy.contract import MAX_OPSET, MIN_OPSET, Layout
 from edgeworthy.evidence import Activation
-from edgeworthy.frames import Mode
+from edgeworthy.frames import MAX_SIDE_PX, Mode
 from edgeworthy.results import Severity
 
 
@@ -209,6 +209,7 @@ class UploadFacts(BaseModel):
 
 Names = Annotated[list[str], Field(min_length=1, max_length=100_000)]
 Values = Annotated[list[float], Field(min_length=1, max_length=4)]
+Side = Annotated[int, Field(ge=1, le=MAX_SIDE_PX)]
 Unsafe = Literal["bgr", "softmax-twice", "unit-scale", "numbered-classes"]
 
 
@@ -223,6 +224,10 @@ class RepairWishes(BaseModel):
     scale: Literal[1, 255] | None = None
     opset: Annotated[int, Field(ge=MIN_OPSET, le=MAX_OPSET)] | None = None
     activation: Activation | None = None
+    input_size: tuple[Side, Side, Side] | None = Field(None, description="Channels, height px, width px.")
+    output: Annotated[str, Field(max_length=300)] | None = Field(
+        None, description="Which of the graph's outputs holds the scores."
+    )
     layout: Layout | None = None
     fix_names: bool = False
     strict: bool = False

@@ -31,7 +31,10 @@ export function repairForm(onrepair) {
         field("mean", "Mean", "One number, or one a channel, in the order RGB: 0.485 0.456 0.406.", input()),
         field("std", "Standard deviation", "As many numbers as the mean has, on the same scale.", input()),
         field("scale", "Scale of the two", "Pixels 0..1 or 0..255, where the numbers leave it open.",
-          choice(FOUND, ["1", "0..1"], ["255", "0..255"])))),
+          choice(FOUND, ["1", "0..1"], ["255", "0..255"])),
+        field("input_size", "Input size", "Channels, height and width, where the file leaves them open: 3 224 224.",
+          input()),
+        field("output", "Output", "The name of the one that holds the scores, where there are several.", input()))),
     el("fieldset", {}, el("legend", {}, "What shall be otherwise"),
       el("div", { class: "fields" },
         field("opset", "Opset", "The file is converted to it, up or down.",
@@ -81,6 +84,8 @@ function wishes(form) {
     mean: numbersIn(form, "mean"),
     std: numbersIn(form, "std"),
     scale: said("scale") && Number(said("scale")),
+    input_size: numbersIn(form, "input_size"),
+    output: said("output"),
     opset: said("opset") && Number(said("opset")),
     activation: said("activation"),
     layout: said("layout"),
@@ -110,5 +115,6 @@ function numbersIn(form, name) {
   control.setAttribute("aria-invalid", String(!isSound));
   if (isSound) return numbers;
   control.focus();
-  throw new Problem({ detail: `The ${name} is not made of numbers.`, hint: "Such are 0.485 0.456 0.406." });
+  const detail = `The ${name.replace("_", " ")} is not made of numbers.`;
+  throw new Problem({ detail, hint: "Such are 0.485 0.456 0.406, and sizes 3 224 224." });
 }
