@@ -18,7 +18,7 @@ from tests.serving import serving  # noqa: E402
 
 IMAGES = ROOT / "docs" / "images"
 PHOTO = Path(skimage.__file__).parent / "data" / "motorcycle_left.png"
-QUALITY, MARGIN = 82, 20
+QUALITY, MARGIN = 82, 10
 
 
 def main() -> None:
@@ -43,6 +43,7 @@ def main() -> None:
 
 def save(page: Page, part: str, name: str, *, height: int | None = None) -> None:
     """A part of the page with a margin, cut off below where it is too high, as a JPEG file."""
+    page.evaluate("scrollTo(0, 0)")
     page.wait_for_timeout(500)
     box = page.locator(part).bounding_box()
     left, top, width = box["x"] - MARGIN, box["y"] - MARGIN, box["width"] + 2 * MARGIN
