@@ -1,7 +1,7 @@
 """Write docs/performance.md from what the benchmarks have measured; `--check` compares instead.
 
-throughput.py, cold_start.py, memory.py, fast_decode.py and int8.py leave their figures in performance.json,
-each with the machine and the versions it ran on.
+throughput.py, cold_start.py, memory.py, fast_decode.py, int8.py and serve.py leave their figures in
+performance.json, each with the machine and the versions it ran on.
 
     python benchmarks/performance.py [--check]
 """
@@ -20,6 +20,16 @@ HERE = Path(__file__).resolve().parent
 FIGURES = HERE / "performance.json"
 PAGE = HERE.parent / "docs" / "performance.md"
 
+SECTIONS = (
+    "throughput",
+    "fast_decode",
+    "cold_start",
+    "memory",
+    "int8",
+    "serve_load",
+    "serve_mixed",
+    "serve_stop",
+)
 LIBRARIES = ("onnxruntime", "pillow", "numpy", "torch", "timm", "transformers")
 
 
@@ -57,7 +67,7 @@ def page(figures: dict[str, Any]) -> Iterator[str]:
         "medians shown. The machines are virtual, and their speed varies by some per cent from minute to "
         "minute."
     )
-    for section in ("throughput", "fast_decode", "cold_start", "memory", "int8"):
+    for section in SECTIONS:
         if section in figures:
             yield from ("", *globals()[section](figures[section]["rows"]))
             yield from ("", f"*{figures[section]['machine']}*")
@@ -156,6 +166,73 @@ def int8(rows: list[dict[str, Any]]) -> Iterator[str]:
             f"| {kept[0]:.3f} ({kept[1]:.3f} to {kept[2]:.3f}) "
             f"| {row['size']:.2f} | {row['quicker']:.2f}x | {row['more']:.2f}x |"
         )
+
+
+def serve_load(rows: list[dict[str, Any]]) -> Iterator[str]:
+    limit, *servers = rows
+    clients = 100 * max(row["clients"] for row in servers)
+    yield from ("## Serve", "")
+    yield (
+        "`edgeworthy serve` with EfficientNet-Lite0, 64 connections on loopback that are kept alive, each "
+        f"with the next of {limit['photographs']} photographs of 256 px as soon as it has its answer; every "
+        "option as it comes. Beside it a FastAPI handler around one session of ONNX Runtime with default "
+        "options, and LitServe with a worker a core, on the same requests; all choose the right class on "
+        "every photograph. One server "
+        f"runs at a time; the clients take at most {clients:.0f} % of a core. The limit is that of *Pictures "
+        "a second*: inference, decoding and framing alone (`benchmarks/serve.py load`)."
+    )
+    yield ""
+    yield (
+        "| server | answers a second | lowest, highest round | of the limit | p50, ms | p95, ms | p99, ms "
+        "| not answered with 200 | cores busy | memory, MB |"
+    )
+    yield "|---|---:|---|---:|---:|---:|---:|---:|---:|---:|"
+    yield f"| the limit | {limit['rate']:.0f} | | | | | | | | |"
+    for row in servers:
+        low, high = row["rate_rounds"]
+        yield (
+            f"| {row['server']} | {row['rate']:.0f} | {low:.0f}, {high:.0f} | **{row['of_limit']:.2f}** "
+            f"| {row['p50_ms']:.0f} | {row['p95_ms']:.0f} | {row['p99_ms']:.0f} "
+            f"| {sum(row['others'].values())} | {row['cores']:.2f} | {row['memory_mb']:.0f} |"
+        )
+    yield from ("", f"*{limit['peers']}*")
+
+
+def serve_mixed(rows: list[dict[str, Any]]) -> Iterator[str]:
+    whole, *kinds = rows
+    memory = ", ".join(map(str, whole["memory_mb"]))
+    yield from ("### Whatever may come", "")
+    yield (
+        f"Good, broken and huge bodies, by chance, from 64 connections for {whole['seconds']:.0f} s. Allowed "
+        "are the statuses that each kind is due, and 429 with Retry-After while the server is busy. "
+        f"Departures: {whole['wrong']}. Memory in the sixths of that time, medians: {memory} MB; "
+        f"{whole['peak_mb']} MB at most. Target: in the last at most a tenth more than in the second "
+        "(`benchmarks/serve.py mixed`)."
+    )
+    yield from ("", "| sent | answers | longest, s |", "|---|---|---:|")
+    for row in kinds:
+        told = ", ".join(f"{count:,} x {key}" for key, count in sorted(row["outcomes"].items()))
+        yield f"| {row['kind']} | {told} | {row['longest_s']:.1f} |"
+
+
+def serve_stop(rows: list[dict[str, Any]]) -> Iterator[str]:
+    (row,) = rows
+    yield from ("### Stopped in mid-load", "")
+    yield (
+        f"SIGTERM {row['times']} times, while 64 connections ask. What the server says it took and answered "
+        f"has to be what the clients have whole answers to. Departures: {row['wrong']} "
+        "(`benchmarks/serve.py stop`)."
+    )
+    yield ""
+    yield (
+        "| requests answered | after the signal | of these still sent at the signal | slowest after it, s "
+        "| closed before they were read | of these sent before the signal | connections refused |"
+    )
+    yield "|---:|---:|---:|---:|---:|---:|---:|"
+    yield (
+        f"| {row['answered']:,} | {row['answered_after']:,} | {row['in_body']} | {row['last_s']} "
+        f"| {row['unread']} | {row['unread_sent_before']} | {row['refused']} |"
+    )
 
 
 def main() -> int:
