@@ -589,6 +589,42 @@ def test_heads_have_a_limit(served):
         assert wire.recv(100).startswith(b"HTTP/1.1 400")
 
 
+def test_a_head_that_arrives_at_once_has_a_limit_too(served):
+    with raw(served) as wire:
+        wire.sendall(f"GET /healthz HTTP/1.1\r\nHost: {served.netloc}\r\nX: {'x' * 66_000}\r\n\r\n".encode())
+        assert wire.recv(100).startswith(b"HTTP/1.1 400")
+
+
+def test_a_large_body_and_the_next_request_may_come_together(served):
+    body = picture() + bytes(150_000)
+    head = (
+        f"POST /v1/predict HTTP/1.1\r\nHost: {served.netloc}\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    )
+    with raw(served) as wire:
+        wire.sendall(head + body + head[:50])
+        time.sleep(0.3)
+        wire.sendall(head[50:] + body)
+        told = b""
+        while told.count(b"HTTP/1.1 200") < 2:
+            piece = wire.recv(65_536)
+            assert piece, told
+            told += piece
+
+
+def test_a_body_that_goes_on_after_its_answer_is_not_waited_for_long(files, monkeypatch):
+    monkeypatch.setattr("edgeworthy.web.server._HEAD_S", 0.3)
+    with serving(files[0]) as running, raw(running) as wire:
+        wire.sendall(
+            f"POST /nothing HTTP/1.1\r\nHost: {running.netloc}\r\nContent-Length: 99999999\r\n\r\n".encode()
+        )
+        assert wire.recv(1000).startswith(b"HTTP/1.1 404")
+        with contextlib.suppress(OSError):
+            for _ in range(20):
+                wire.sendall(b"more")
+                time.sleep(0.1)
+            assert wire.recv(1000) == b"", "it still listens"
+
+
 def test_a_connection_that_asks_nothing_is_closed(files, monkeypatch):
     monkeypatch.setattr("edgeworthy.web.server._HEAD_S", 0.2)
     with serving(files[0]) as running:

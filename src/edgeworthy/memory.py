@@ -8,6 +8,8 @@ import gc
 from collections.abc import Iterator
 from pathlib import Path
 
+_M_ARENA_MAX = -8  # malloc.h of glibc
+
 
 def give_back() -> None:
     """Hand freed memory back, where the C library keeps it: glibc holds on to 100 MB after a trace.
@@ -16,6 +18,16 @@ def give_back() -> None:
     """
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
+def share_arenas(most: int) -> None:
+    """Let the threads of this process share so many of the C library's arenas.
+
+    glibc gives each thread its own, and each keeps what the largest picture of its thread took: `mallopt(3)`,
+    M_ARENA_MAX. Does nothing with other C libraries.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").mallopt(_M_ARENA_MAX, most)
 
 
 def peak_bytes() -> int | None:

@@ -29,6 +29,7 @@ EXAMPLES = examples(
 )
 
 _MIB = 2**20
+_ARENAS = 2
 
 
 @click.command(epilog=EXAMPLES)
@@ -106,6 +107,7 @@ def command(files: tuple[Path, ...], opened: bool, **options: Any) -> None:
     it when what was taken is answered.
     """
     from edgeworthy.filemodel import shared_out
+    from edgeworthy.memory import share_arenas
 
     settings = _settings(options)
     if not files and not settings.allow_upload:
@@ -117,6 +119,7 @@ def command(files: tuple[Path, ...], opened: bool, **options: Any) -> None:
     except ImportError as error:
         raise MissingExtraError((error.name or "A library").partition(".")[0], "serve") from error
     console = status_console()
+    share_arenas(_ARENAS)
     logging.basicConfig(format="%(levelname)s: %(message)s")
     jobs, threads = shared_out(options["jobs"], options["threads"])
     with listen(settings.host, settings.port) as listener:
@@ -141,7 +144,9 @@ def command(files: tuple[Path, ...], opened: bool, **options: Any) -> None:
         if opened:
             click.launch(address)
         server.run(sockets=[listener])
-    console.print(f"answered all {service.telemetry.answered} requests", soft_wrap=True)
+    figures = service.telemetry
+    which = "all" if figures.left_alone == 0 else f"all but {figures.left_alone} of"
+    console.print(f"answered {which} {figures.taken} requests", soft_wrap=True)
 
 
 def _settings(options: dict[str, Any]) -> Any:

@@ -18,12 +18,15 @@ from edgeworthy.errors import ImageError, ModelFileError
 from edgeworthy.filemodel import FileModel
 from edgeworthy.frames import Frame, Mode
 from edgeworthy.images import Pixels, frame_picture, open_picture
+from edgeworthy.memory import give_back
 from edgeworthy.pictures import Picture
 from edgeworthy.plain import shown
 from edgeworthy.predictor import ranked
 from edgeworthy.results import Score
 from edgeworthy.runtime import Provider
 from edgeworthy.web.problems import ProblemError
+
+_LARGE_PX = 4000  # a side of a picture after which freed memory is handed back, which takes milliseconds
 
 Sign = tuple[int, int, int]  # inode, bytes, nanoseconds of the last change
 
@@ -173,6 +176,10 @@ def answers(picture: Picture, wanted: Wanted, decoding: Decoding) -> PictureAnsw
             framed[frame] = frame_picture(decoded[frame.channel_order], frame, decoding=decoding)
     except ImageError as error:
         raise ProblemError("unreadable-picture", error.message, hint=error.hint) from None
+    finally:
+        decoded.clear()
+        if max(size) > _LARGE_PX:
+            give_back()
     found = tuple(
         _answer(classifier, frame, chosen_by, framed[frame], wanted) for classifier, frame, chosen_by in asks
     )

@@ -87,7 +87,7 @@ class Guard:
             problem = ProblemError("unforeseen", "This was not foreseen.", hint="The server's log has more.")
             await problem.response()(scope, receive, answer)
         finally:
-            self._telemetry.answered += 1
+            self._telemetry.answered += bool(status)
             route = getattr(scope.get("route"), "path", _OTHER)
             self._telemetry.requests.labels(route, _method(scope), str(status or 499)).inc()
             self._telemetry.seconds.labels(route).observe(time.perf_counter() - start)

@@ -38,7 +38,7 @@ class Protocol(HttpToolsProtocol):
     def connection_made(self, transport: Any) -> None:
         """Wait for the first head."""
         super().connection_made(transport)
-        self._in_head, self._head_bytes = True, 0
+        self._in_head, self._head_bytes, self._messages = True, 0, 0
         self._deadline = self.loop.call_later(_HEAD_S, self.timeout_keep_alive_handler)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -49,6 +49,7 @@ class Protocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Wait for the rest of a head that has begun."""
         super().on_message_begin()
+        self._messages += 1
         self._in_head, self._head_bytes = True, 0
         self._deadline.cancel()
         self._deadline = self.loop.call_later(_HEAD_S, self.timeout_keep_alive_handler)
@@ -57,12 +58,27 @@ class Protocol(HttpToolsProtocol):
         """The head is there."""
         self._in_head = False
         self._deadline.cancel()
+        if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > _HEAD_BYTES:
+            raise ValueError("The head of the request is too large.")  # the parser makes a 400 of it
         super().on_headers_complete()
+
+    def on_response_complete(self) -> None:
+        """Wait for the rest of a body that was answered early, but not for ever."""
+        super().on_response_complete()
+        if self.cycle.more_body:
+            self._deadline = self.loop.call_later(_HEAD_S, self.timeout_keep_alive_handler)
+
+    def on_message_complete(self) -> None:
+        """The body is there."""
+        self._deadline.cancel()
+        super().on_message_complete()
 
     def data_received(self, data: bytes) -> None:
         """Refuse a head that is not there by now, whatever it consists of."""
+        before = self._messages
         super().data_received(data)
-        self._head_bytes += len(data)
+        if self._messages in {before, 1}:  # else it begins with the end of another request
+            self._head_bytes += len(data)
         if self._in_head and self._head_bytes > _HEAD_BYTES and not self.transport.is_closing():
             self.send_400_response("The head of the request is too large.")
 
@@ -162,7 +178,8 @@ def server_of(service: Service, listener: socket.socket) -> Server:
         timeout_keep_alive=_KEEP_S,
         timeout_graceful_shutdown=round(settings.grace_s) or 1,
     )
-    logging.getLogger("uvicorn").setLevel(logging.ERROR)
+    for talker in ("uvicorn", "python_multipart"):  # of what callers do wrong
+        logging.getLogger(talker).setLevel(logging.ERROR)
     return Server(config, service, listener)
 
 

@@ -26,7 +26,7 @@ class Telemetry:
         seconds: from the first byte of a request's head to the last of its answer, by route.
         pictures: by model, and whether they could be read.
         model_seconds: of one run, by model.
-        taken, answered: requests; equal when nothing is under way.
+        taken, answered: requests; those between are under way, or their senders went away.
     """
 
     def __init__(self) -> None:
@@ -56,6 +56,11 @@ class Telemetry:
             registry=self._registry,
         )
         self.taken = self.answered = 0
+
+    @property
+    def left_alone(self) -> int:
+        """Requests that got no answer: their senders went away, or the server's grace ended."""
+        return self.taken - self.answered
 
     def gauge(self, name: str, text: str, value: Callable[[], float]) -> None:
         """A figure that is asked for when it is wanted."""
