@@ -1,6 +1,6 @@
 """Long sums in two steps, where ONNX Runtime adds up value by value.
 
-Its InstanceNormalization and ReduceMean add thousands of float32 values in a few running sums, which loses
+Its InstanceNormalization and reductions add thousands of float32 values in a few running sums, which loses
 two of seven digits: normalising groups of 50,000 values is off by 2e-5 of their size, where a mean of means
 is off by 6e-7 (timm's test_efficientnet_gn, node by node). Summing blocks first bounds the error by the root
 of the length instead of the length (pairwise summation, of which this is the two-level form: Higham, Accuracy
@@ -27,7 +27,7 @@ def split_sums(model: ModelProto) -> int:
     """Rewrite the long sums of a graph with static shapes, in place.
 
     Args:
-        model: of an opset whose ReduceMean has its axes as an attribute, 17 or below.
+        model: of an opset whose ReduceMean has its axes as an attribute: 17 or below.
 
     Returns:
         How many there were.
@@ -41,8 +41,8 @@ def split_sums(model: ModelProto) -> int:
         apart = None
         if shape and node.op_type == "InstanceNormalization":
             apart = _instance_normalization(node, shape, build)
-        elif shape and node.op_type == "ReduceMean":
-            apart = _mean(node, shape, build)
+        elif shape and node.op_type in {"ReduceMean", "ReduceSum", "ReduceL2"}:
+            apart = _reduction(node, shape, build)
         nodes += apart or [node]
         split += apart is not None
     if split:
@@ -124,17 +124,43 @@ def _instance_normalization(
     return add.nodes
 
 
-def _mean(node: NodeProto, shape: tuple[int, ...], build: _Builder) -> list[NodeProto] | None:
-    """The mean over the last axes, in two steps; None where it is short, or over others."""
-    axes = sorted(axis % len(shape) for axis in attribute_value(node, "axes", range(len(shape))))
-    lead, length = shape[: axes[0]], math.prod(shape[axes[0] :])
-    if axes != list(range(axes[0], len(shape))) or length <= _LONG or _rows(length) == 1:
+def _reduction(node: NodeProto, shape: tuple[int, ...], build: _Builder) -> list[NodeProto] | None:
+    """A mean, sum or root of squares over neighbouring axes in two steps; None where it is short."""
+    axes = _axes(node, shape, build)
+    if not axes or axes != list(range(axes[0], axes[-1] + 1)):
+        return None
+    lead, middle, trail = shape[: axes[0]], shape[axes[0] : axes[-1] + 1], shape[axes[-1] + 1 :]
+    length = math.prod(middle)
+    if length <= _LONG or _rows(length) == 1:
         return None
     add = build.after(node)
-    blocks = add("Reshape", node.input[0], add.constant(_blocks((1, math.prod(lead)), length)))
+    values = add("Mul", node.input[0], node.input[0]) if node.op_type == "ReduceL2" else node.input[0]
+    apart = _blocks((math.prod(lead),), length)
+    if math.prod(trail) == 1:
+        result = _mean_of_means(add("Reshape", values, add.constant([1, *apart])), add)
+    else:
+        result = add("Reshape", values, add.constant([*apart, math.prod(trail)]))
+        result = add("Transpose", add("ReduceMean", result, axes=[2], keepdims=0), perm=[0, 2, 1])
+        result = add("Reshape", result, add.constant([apart[0], math.prod(trail), apart[1], 1]))
+        result = add("GlobalAveragePool", result)
+    if node.op_type != "ReduceMean":
+        result = add("Mul", result, add.constant(np.float32(length)))
+    if node.op_type == "ReduceL2":
+        result = add("Sqrt", result)
     kept = [1] * len(axes) if attribute_value(node, "keepdims", 1) else []
-    add("Reshape", _mean_of_means(blocks, add), add.constant([*lead, *kept]), output=node.output[0])
+    add("Reshape", result, add.constant([*lead, *kept, *trail]), output=node.output[0])
     return add.nodes
+
+
+def _axes(node: NodeProto, shape: tuple[int, ...], build: _Builder) -> list[int]:
+    """That a reduction is over, in order; none where they are computed, or where it reduces nothing."""
+    found = attribute_value(node, "axes", None)
+    if found is None and len(node.input) > 1 and node.input[1]:
+        known = constant(build.graph, node.input[1])
+        found = [] if known is None else known.reshape(-1).tolist()
+    elif found is None:
+        found = [] if attribute_value(node, "noop_with_empty_axes", 0) else range(len(shape))
+    return sorted(axis % len(shape) for axis in found)
 
 
 def _mean_of_means(blocks: str, add: _Adder) -> str:
