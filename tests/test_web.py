@@ -10,12 +10,14 @@ import socket
 import struct
 import threading
 import time
+import tracemalloc
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
+from onnx import TensorProto
 from PIL import Image
 
 import edgeworthy
@@ -24,7 +26,7 @@ from edgeworthy.errors import OptionError
 from edgeworthy.images import framed
 from edgeworthy.pictures import Picture
 from edgeworthy.predictor import Predictor
-from edgeworthy.web import bodies, classifiers, uploads
+from edgeworthy.web import bodies, classifiers, desk, uploads
 from edgeworthy.web.problems import ProblemError
 from edgeworthy.web.server import listen
 from edgeworthy.web.settings import Settings
@@ -173,6 +175,13 @@ def test_unknown_models_and_frames_are_named(served):
     assert model.json["hint"] == "There are: animals, odd."
     assert (frame.status, slug(frame)) == (422, "invalid-request")
     assert "query.frame.0" in frame.json["detail"]
+
+
+def test_a_form_that_is_cut_off_is_refused_whole(served):
+    body, headers = form(("a.png", picture()), ("b.png", picture()))
+    reply = served.call("/v1/predict", body[:-90], headers=headers)
+    assert (reply.status, slug(reply)) == (400, "bad-body")
+    assert "cut off" in reply.json["detail"]
 
 
 def test_a_form_without_files_or_without_sense_is_refused(served):
@@ -337,6 +346,23 @@ def test_a_tensor_that_does_not_fit_is_refused_by_name(served, change, told):
     assert told in reply.json["error"]
 
 
+def test_mistakes_without_end_are_told_once_and_cost_nothing(served):
+    """A list of half a million mistakes took a gigabyte to tell before."""
+    flood = b"[" + b"0," * 30_000 + b"0]"
+    tracemalloc.start()
+    replies = [
+        served.call("/v2/models/animals/infer", b'{"inputs":' + flood + b"}"),
+        served.call("/v2/models/animals/infer", b'{"inputs":[{"shape":' + flood + b"}]}"),
+    ]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert [(reply.status, slug(reply)) for reply in replies] == [(400, "bad-tensor")] * 2
+    assert all(len(reply.body) < 1000 for reply in replies)
+    assert peak < 5_000_000
+    large = served.call("/v2/models/animals/infer", b"[" + b"0," * 60_000)
+    assert (large.status, slug(large)) == (413, "body-too-large")
+
+
 def test_requests_that_are_none_are_refused(served):
     values = tensor(served)
     for reply in (
@@ -349,6 +375,11 @@ def test_requests_that_are_none_are_refused(served):
             served, {"inputs": [as_input(values)]}, headers={"Inference-Header-Content-Length": "99999999"}
         ),
         infer(served, {"inputs": [as_input(values)]}, headers={"Inference-Header-Content-Length": "-1"}),
+        infer(served, {"inputs": [as_input(values)]}, headers={"Inference-Header-Content-Length": "9" * 999}),
+        infer(served, {"inputs": [as_input(values, data=[None] * values.size)]}),
+        infer(served, {"inputs": [as_input(values, data=[True] * values.size)]}),
+        infer(served, {"inputs": [as_input(values, data=["1"] * values.size)]}),
+        infer(served, {"inputs": [as_input(values) | {"shape": ["1", True, 12, 16]}]}),
     ):
         assert (reply.status, slug(reply)) == (400, "bad-tensor")
     assert infer(served, {}, name="plants").status == 404
@@ -436,6 +467,28 @@ def test_what_is_no_model_is_not_kept(served, tmp_path):
         reply = upload(served, content)
         assert (reply.status, slug(reply)) == (422, "unreadable-model"), content[:10]
     assert list(served.service.uploads._kept) == kept
+
+
+def test_places_of_this_machine_are_left_out_whole_or_cut(tmp_path):
+    path = str(tmp_path / "sub" / "model.onnx")
+    text = (
+        f"refuses {path}: no {tmp_path}/w.bin, '{path[:-7]}, /tmp/edgeworthy-x/y.onnx; node /module/conv/Conv"
+    )
+    told = desk.without_places(text, path, "theirs.onnx")
+    assert told == "refuses theirs.onnx: no …, '…, …; node /module/conv/Conv"
+
+
+def test_weights_elsewhere_are_not_read_nor_places_told(served, tmp_path):
+    def outside(model):
+        weight = model.graph.initializer[0]
+        weight.ClearField("raw_data")
+        weight.data_location = TensorProto.EXTERNAL
+        weight.external_data.add(key="location", value="../../../../etc/passwd")
+
+    reply = upload(served, classifier_file(tmp_path / "m.onnx", edit=outside).read_bytes())
+    assert reply.status in {201, 422}
+    assert b"/tmp" not in reply.body
+    assert b"edgeworthy-" not in reply.body
 
 
 def test_only_the_last_files_are_kept(files, monkeypatch):
@@ -550,7 +603,10 @@ def test_an_answer_that_takes_too_long_is_given_up_and_one_not_begun_may_come_ba
         wait_for(lambda: begun)
         second = crew.submit(running.call, "/v1/predict", picture())
         late, waiting = first.result(), second.result()
+        taken = running.service.line.inside
         gate.set()
+        wait_for(lambda: running.service.line.inside == 0)
+    assert taken == 1
     assert (late.status, slug(late)) == (504, "too-late")
     assert (waiting.status, slug(waiting)) == (429, "busy")
     assert len(begun) == 1
@@ -625,6 +681,16 @@ def test_a_body_that_goes_on_after_its_answer_is_not_waited_for_long(files, monk
             assert wire.recv(1000) == b"", "it still listens"
 
 
+def test_trailers_without_end_are_given_up(served):
+    head = f"GET /healthz HTTP/1.1\r\nHost: {served.netloc}\r\nTransfer-Encoding: chunked\r\n\r\n"
+    head += "1\r\na\r\n0\r\n"
+    with raw(served) as wire:
+        wire.sendall(head.encode())
+        with pytest.raises(OSError, match=r"reset|pipe"):
+            for _ in range(100_000):
+                wire.sendall(b"X: y\r\n" * 100)
+
+
 def test_a_connection_that_asks_nothing_is_closed(files, monkeypatch):
     monkeypatch.setattr("edgeworthy.web.server._HEAD_S", 0.2)
     with serving(files[0]) as running:
@@ -657,6 +723,7 @@ def test_a_name_that_was_made_to_lead_here_is_refused(served, files):
     for host in ("evil.example", "evil.example:80", "", "127.0.0.1.evil.example", "[::1"):
         reply = served.call("/v1/models", headers={"Host": host})
         assert (reply.status, slug(reply)) == (421, "unknown-host")
+    assert served.call("/readyz", headers={"Host": "10.1.2.3:8000"}).status == 200
     for host in ("localhost:1", "127.0.0.1", "[::1]:8000", "LOCALHOST"):
         assert served.call("/v1/models", headers={"Host": host}).status == 200
     with serving(files[0], hosts=("cats.example",)) as running:
@@ -667,6 +734,7 @@ def test_pages_of_other_sites_may_not_call(served):
     for headers in (
         {"Origin": "https://evil.example"},
         {"Origin": "null"},
+        {"Origin": "http://["},
         {"Sec-Fetch-Site": "cross-site"},
         {"Origin": f"http://{served.netloc}", "Sec-Fetch-Site": "same-site"},
     ):
@@ -706,6 +774,11 @@ def test_with_a_key_only_those_who_show_it_may_call(files):
 def test_settings_that_are_none_are_refused(wrong):
     with pytest.raises(OptionError):
         Settings(**wrong)
+
+
+def test_what_loops_back_is_local_however_it_is_written():
+    assert all(Settings(host=host).is_local for host in ("LOCALHOST", "127.0.0.2", "::1", "127.0.0.1"))
+    assert not any(Settings(host=host).is_local for host in ("0.0.0.0", "::", "10.0.0.1", "cats.example"))
 
 
 def test_an_address_that_cannot_be_had_is_named():
@@ -786,6 +859,18 @@ def test_what_was_taken_is_answered_before_the_server_ends(files, monkeypatch):
     assert [reply.status for reply in replies] == [200] * 3
     assert {reply.headers["connection"] for reply in replies} == {"close"}
     assert running.service.telemetry.taken == running.service.telemetry.answered == 5
+
+
+def test_what_is_not_answered_in_time_is_told_so(files, monkeypatch):
+    gate = threading.Event()
+    begun = slow_answers(monkeypatch, gate)
+    with serving(files[0], jobs=1, grace_s=1) as running, ThreadPoolExecutor(1) as crew:
+        taken = crew.submit(running.call, "/v1/predict", picture())
+        wait_for(lambda: begun)
+        running.server.should_exit = True
+        reply = taken.result()
+        gate.set()
+    assert (reply.status, slug(reply)) == (503, "stopping")
 
 
 def refuses(netloc):

@@ -156,6 +156,39 @@ def test_a_signal_in_mid_load_loses_no_request_that_was_taken(process, number):
     assert child.stderr.read().strip().endswith(f"answered all {len(told)} requests")
 
 
+def test_a_model_that_does_not_end_keeps_nobody_from_ending(file):
+    code = (
+        "import time; from edgeworthy.web import api\n"
+        "api.answers = lambda *_: (print('begun', flush=True), time.sleep(300))\n"
+        "from edgeworthy.cli import main\n"
+        f"main(['serve', {str(file)!r}, '--port', '0', '--grace', '1'])"
+    )
+    child = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    address = ""
+    while not address:
+        found = re.search(r"Serving on (http://\S+/);", child.stderr.readline())
+        address = found.group(1) if found else ""
+    told = []
+
+    def ask():
+        try:
+            urllib.request.urlopen(urllib.request.Request(f"{address}v1/predict", picture()), timeout=60)
+        except urllib.error.HTTPError as error:
+            told.append(error.code)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    assert child.stdout.readline() == "begun\n"
+    child.terminate()
+    _, said = child.communicate(timeout=30)
+    thread.join(30)
+    assert (child.returncode, told) == (0, [503])
+    assert "Traceback" not in said
+    assert said.endswith("answered all 1 requests\n")
+
+
 def test_nothing_to_serve_and_wrong_files_end_before_anything_listens(run, tmp_path):
     code, _, err = run("serve")
     assert code == 2

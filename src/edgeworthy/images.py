@@ -208,7 +208,7 @@ def _converted(image: Image.Image, mode: str) -> Image.Image:
 def _eight_bits(image: Image.Image, form: str | None) -> Image.Image:
     """At most 8 bits a channel; what a file of 16 bits holds is divided, whatever its brightest value."""
     if image.mode in _DEEP_MODES:
-        values = np.asarray(image).astype(np.int64)
+        values = np.asarray(image)  # of 16 or 32 bits: wider ones would take a gigabyte
         deep = image.mode != "I" or form == "PNG" or values.max(initial=0) > 255
         scaled = values // 257 if deep else values
         return Image.fromarray(np.clip(scaled, 0, 255).astype(np.uint8))

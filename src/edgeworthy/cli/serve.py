@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import sys
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -143,10 +145,16 @@ def command(files: tuple[Path, ...], opened: bool, **options: Any) -> None:
         console.print(f"Serving on {address}; Ctrl-C ends it", soft_wrap=True)
         if opened:
             click.launch(address)
-        server.run(sockets=[listener])
+        try:
+            server.run(sockets=[listener])
+        finally:
+            service.close()
     figures = service.telemetry
     which = "all" if figures.left_alone == 0 else f"all but {figures.left_alone} of"
     console.print(f"answered {which} {figures.taken} requests", soft_wrap=True)
+    if service.is_stuck:  # in a model, which nobody waits for any more
+        sys.stderr.flush()
+        os._exit(0)
 
 
 def _settings(options: dict[str, Any]) -> Any:

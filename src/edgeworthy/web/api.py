@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import os
+from collections.abc import Iterator
 from typing import Annotated, Any
+from urllib.parse import quote
 
 from fastapi import APIRouter, Path, Query
 from pydantic import ValidationError
 from starlette.requests import Request
-from starlette.responses import FileResponse, Response
+from starlette.responses import Response, StreamingResponse
 
 from edgeworthy._version import __version__
 from edgeworthy.decoding import Decoding
@@ -22,6 +25,8 @@ from edgeworthy.web.problems import ProblemError
 from edgeworthy.web.service import Service
 from edgeworthy.web.uploads import Upload, Uploads
 
+_PIECE_BYTES = 2**18  # of a file that is sent
+_WISHES_BYTES = 4 * 2**20  # 100,000 class names of 40 letters
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _PICTURES: dict[str, Any] = {
     "requestBody": {
@@ -122,6 +127,7 @@ def _add_predict(routes: APIRouter, service: Service) -> None:
             float | None, Query(ge=0, le=1, description="Leave out smaller probabilities.")
         ] = None,
         images: Annotated[bool, Query(description="Give what the models get, too.")] = False,
+        name: Annotated[str, Query(max_length=300, description="Of a picture sent raw.")] = "picture",
     ) -> Response:
         """Classify one or several pictures with one or several models, in one or several frames."""
         modes: list[Mode] | list[None] = list(dict.fromkeys(frame)) or [None]
@@ -129,7 +135,9 @@ def _add_predict(routes: APIRouter, service: Service) -> None:
         wanted = Wanted(asks=tuple(asks), top_k=top_k, threshold=threshold, images=images)
         settings = service.settings
         service.line.refuse_when_full()
-        async with service.bodies.pictures(request, settings.body_bytes, settings.pictures) as pictures:
+        async with service.bodies.pictures(
+            request, settings.body_bytes, settings.pictures, name=name
+        ) as pictures:
             with service.line.place():
                 told = await _answered(service, pictures, wanted)
         return Response(f'{{"pictures": [{", ".join(told)}]}}', media_type="application/json")
@@ -152,11 +160,12 @@ async def _answered(service: Service, pictures: list[Picture], wanted: Wanted) -
             service.telemetry.model_seconds.labels(answer.model).observe(answer.seconds)
         return text
 
-    work = asyncio.gather(*map(one, pictures))
+    tasks = [asyncio.ensure_future(one(picture)) for picture in pictures]
     try:
-        return await work
+        return await asyncio.gather(*tasks)
     finally:
-        work.cancel()  # what is not begun when one of them ends the call
+        for task in tasks:  # what is not begun when one of them ends the call
+            task.cancel()
 
 
 def _told(picture: Picture, wanted: Wanted, decoding: Decoding) -> tuple[PictureAnswers, str]:
@@ -180,7 +189,8 @@ def _add_uploads(routes: APIRouter, service: Service, uploads: Uploads) -> None:
         """Send an ONNX file to be checked; it is kept for a while, and never run in the server's process."""
         settings = service.settings
         pieces = service.bodies.pieces(request, settings.upload_bytes, timeout_s=10 * settings.timeout_s)
-        async with uploads.receive(name, pieces) as upload:
+        upload = await uploads.receive(name, pieces)
+        async with uploads.trial(upload):
             facts = await _looked_at(service, upload)
         return as_json(facts, 201)
 
@@ -192,13 +202,14 @@ def _add_uploads(routes: APIRouter, service: Service, uploads: Uploads) -> None:
     )
     async def repair(request: Request, ident: Ident) -> Response:
         """Mend a file that was sent, proven to predict the same; where that fails, it stays as it was."""
-        upload = uploads.find(ident)
-        async with service.bodies.whole(request, service.settings.body_bytes) as body:
-            wishes = _wishes(body)
+        uploads.find(ident)
+        async with service.bodies.whole(request, _WISHES_BYTES) as body:
+            wishes = await service.line.work(_wishes, body)
+        upload = uploads.find(ident)  # it may have been taken away meanwhile
         with upload.held():
             draft = upload.path.with_name("mended.onnx")
             told = wishes.model_dump(exclude_none=True)
-            done = await service.office.call(desk.mended, upload.path, upload.name, str(draft), told)
+            done = await service.uploads_office.call(desk.mended, upload.path, upload.name, str(draft), told)
             draft.replace(upload.path)
             upload.repaired = upload.repaired or bool(done["changes"])
             news = {"changes": done["changes"], "parity": done["parity"]}
@@ -207,14 +218,13 @@ def _add_uploads(routes: APIRouter, service: Service, uploads: Uploads) -> None:
 
     @routes.get(
         "/uploads/{ident}/file",
-        response_class=FileResponse,
+        response_class=StreamingResponse,
         responses={200: {"content": {"application/octet-stream": _BINARY}, "description": "The ONNX file."}},
         tags=["uploads"],
     )
     async def fetch(ident: Ident) -> Response:
         """The file as it is now."""
-        upload = uploads.find(ident)
-        return FileResponse(upload.path, filename=upload.name, media_type="application/octet-stream")
+        return _as_file(uploads.find(ident))
 
     @routes.delete("/uploads/{ident}", status_code=204, tags=["uploads"])
     async def forget(ident: Ident) -> Response:
@@ -223,6 +233,21 @@ def _add_uploads(routes: APIRouter, service: Service, uploads: Uploads) -> None:
         with upload.held():
             uploads.forget(upload)
         return Response(status_code=204)
+
+
+def _as_file(upload: Upload) -> Response:
+    """A download of the file as it is now, whatever becomes of it meanwhile."""
+    stream = upload.path.open("rb")
+    headers = {
+        "Content-Length": str(os.fstat(stream.fileno()).st_size),
+        "Content-Disposition": f"attachment; filename*=utf-8''{quote(upload.name)}",
+    }
+
+    def pieces() -> Iterator[bytes]:
+        with stream:
+            yield from iter(lambda: stream.read(_PIECE_BYTES), b"")
+
+    return StreamingResponse(pieces(), headers=headers, media_type="application/octet-stream")
 
 
 def _wishes(body: bytes) -> schemas.RepairWishes:
@@ -244,10 +269,10 @@ async def _looked_at(service: Service, upload: Upload, check: Any = None) -> dic
         "problem": None,
     }
     try:
-        card = await service.office.call(desk.card, upload.path, upload.name)
+        card = await service.uploads_office.call(desk.card, upload.path, upload.name)
         facts["card"] = card | {"name": upload.name}
         if check is None:
-            found = await service.office.call(desk.report, upload.path, upload.name)
+            found = await service.uploads_office.call(desk.report, upload.path, upload.name)
             facts["check"] = found | {"model": upload.name}
     except ProblemError as problem:
         if problem.slug != "check-failed":

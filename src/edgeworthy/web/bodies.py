@@ -47,8 +47,10 @@ class Bodies:
             yield b"".join(pieces)
 
     @contextlib.asynccontextmanager
-    async def pictures(self, request: Request, limit: int, most: int) -> AsyncIterator[list[Picture]]:
-        """The files of a form, or the whole body as one picture, which count as held meanwhile.
+    async def pictures(
+        self, request: Request, limit: int, most: int, *, name: str
+    ) -> AsyncIterator[list[Picture]]:
+        """The files of a form, or the whole body as one picture of a name, which count as held meanwhile.
 
         Raises:
             ProblemError: as `whole`; or where a form cannot be read, or has none or more than `most` files.
@@ -56,7 +58,7 @@ class Bodies:
         kind = request.headers.get("content-type", "")
         if kind.partition(";")[0].strip().lower() != _FORM:
             async with self.whole(request, limit) as body:
-                yield [Picture(name=request.query_params.get("name") or "picture", source=body)]
+                yield [Picture(name=name, source=body)]
             return
         with self._counted() as count:
             yield await self._of_form(request, limit, most, count)
@@ -69,7 +71,7 @@ class Bodies:
         Raises:
             ProblemError: where it becomes larger than `limit` bytes, or takes too long.
         """
-        coding = request.headers.get("content-encoding", "identity")
+        coding = request.headers.get("content-encoding", "identity").lower()
         if coding != "identity":
             raise ProblemError(
                 "coded-body", f"The body is coded as {coding[:40]!r}.", hint="Send it as it is."
@@ -109,6 +111,8 @@ class Bodies:
             async for piece in self.pieces(request, limit):
                 count(len(piece))
                 yield piece
+            if not parser.ended:
+                raise MultiPartException("it is cut off, its closing boundary is not there.")
 
         parser = _InMemory(request.headers, pieces(), max_files=most, max_fields=most)
         try:
@@ -148,6 +152,11 @@ class _InMemory(MultiPartParser):
     """Keeps files in memory, whose size is bounded already."""
 
     spool_max_size = 2**62
+    ended = False
+
+    def on_end(self) -> None:
+        """The closing boundary was there."""
+        self.ended = True
 
 
 def _as_it_was(name: str | None) -> str:

@@ -208,7 +208,8 @@ def _answer(classifier: Classifier, frame: Frame, chosen_by: str, pixels: Pixels
 def failed(classifier: Classifier, error: ModelFileError) -> ProblemError:
     """A model that cannot answer, without the path of its file."""
     path = classifier.model.path
-    detail = error.message.replace(str(path), classifier.name).replace(os.fspath(path.absolute()), "")
+    detail = error.message.replace(os.fspath(path.absolute()), classifier.name)
+    detail = detail.replace(str(path), classifier.name)
     return ProblemError("model-failed", detail, hint=error.hint)
 
 

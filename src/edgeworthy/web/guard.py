@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -29,7 +30,8 @@ _HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(self), microphone=(), geolocation=()",
 }
-_OPEN = ("/", "/static/", "/healthz", "/readyz", "/v2/health/", "/favicon.ico")
+_HEALTH = ("/healthz", "/readyz", "/v2/health/")
+_OPEN = (*_HEALTH, "/static/", "/favicon.ico")
 _OTHER = "other"  # the route of what has none, so that strangers cannot make up names of figures
 
 _log = logging.getLogger("edgeworthy.web")
@@ -49,9 +51,7 @@ class Guard:
         self, app: ASGIApp, settings: Settings, telemetry: Telemetry, stopping: Callable[[], bool]
     ) -> None:
         self._app, self._settings, self._telemetry, self._stopping = app, settings, telemetry, stopping
-        self._hosts = {settings.host.lower(), *(host.lower() for host in settings.hosts)}
-        if settings.is_local:
-            self._hosts |= LOOPBACK
+        self._hosts = {settings.host.lower(), *(host.lower() for host in settings.hosts), *LOOPBACK}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -60,6 +60,7 @@ class Guard:
             return
         if scope["method"] == "HEAD":  # as GET; the server leaves the body out
             scope = {**scope, "method": "GET"}
+        scope["headers"] = [entry for entry in scope["headers"] if entry[0] != b"range"]  # whole answers only
         start, status = time.perf_counter(), 0
         self._telemetry.taken += 1
 
@@ -80,6 +81,11 @@ class Guard:
             await self._answered(scope, receive, answer)
         except ClientDisconnect:
             pass
+        except asyncio.CancelledError:
+            if status or not self._stopping():
+                raise
+            problem = ProblemError("stopping", "The server's time to answer what it had taken is over.")
+            await problem.response()(scope, receive, answer)
         except Exception:
             _log.exception("%s %s", scope["method"], scope["path"])
             if status:
@@ -95,7 +101,8 @@ class Guard:
     async def _answered(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             headers = Headers(scope=scope)
-            self._refuse_unknown_host(headers)
+            if not _starts(scope["path"], _HEALTH):  # whoever looks after servers calls them by address
+                self._refuse_unknown_host(headers)
             self._refuse_other_sites(headers)
             self._refuse_strangers(scope["path"], headers)
         except ProblemError as problem:
@@ -117,7 +124,7 @@ class Guard:
     def _refuse_other_sites(self, headers: Headers) -> None:
         """A form or script of another site in the user's browser may not use what only the user can reach."""
         origin = headers.get("origin")
-        foreign = origin is not None and urlsplit(origin).netloc.lower() != headers.get("host", "").lower()
+        foreign = origin is not None and _place_of(origin) != headers.get("host", "").lower()
         if foreign or headers.get("sec-fetch-site") in {"cross-site", "same-site"}:
             if origin is None and headers.get("sec-fetch-mode") == "navigate":
                 return  # a link to the page
@@ -127,7 +134,7 @@ class Guard:
 
     def _refuse_strangers(self, path: str, headers: Headers) -> None:
         key = self._settings.api_key
-        if key is None or path == "/" or any(path.startswith(place) for place in _OPEN[1:]):
+        if key is None or path == "/" or _starts(path, _OPEN):
             return
         scheme, _, token = headers.get("authorization", "").partition(" ")
         shown = headers.get("x-api-key") or (token.strip() if scheme.lower() == "bearer" else "")
@@ -146,6 +153,18 @@ def _host_of(header: str) -> str:
         return (urlsplit(f"//{header}").hostname or "").lower()
     except ValueError:
         return ""
+
+
+def _place_of(origin: str) -> str:
+    """Host and port of an origin; "" where it is none."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return ""
+
+
+def _starts(path: str, places: Iterable[str]) -> bool:
+    return any(path == place or (place.endswith("/") and path.startswith(place)) for place in places)
 
 
 def _method(scope: Scope) -> str:

@@ -6,6 +6,7 @@ the binary form "Binary data extension", Triton Inference Server.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -25,6 +26,8 @@ from edgeworthy.web.classifiers import Classifier, failed, find
 from edgeworthy.web.problems import ProblemError
 from edgeworthy.web.service import Service
 
+_DIGITS = 19  # of a length that is one
+_JSON_BYTES, _VALUE_BYTES = 65_536, 32  # of a JSON part: what is around the values, and each of them
 _HEAD = "inference-header-content-length"
 _VERSION = "1"
 _TYPE = "FP32"
@@ -109,8 +112,8 @@ def inferred(classifier: Classifier, body: bytes, head_bytes: str | None) -> Res
         ProblemError: where it is no request, or its tensor does not fit the model.
     """
     asked, rest = _asked(classifier, body, head_bytes)
-    scores = _scores(classifier, _values(classifier, asked, rest))
     wanted, binary = _wanted(classifier, asked)
+    scores = _scores(classifier, _values(classifier, asked, rest))
     output: dict[str, Any] = {"name": wanted, "datatype": _TYPE, "shape": [1, len(scores)]}
     answer = {"model_name": classifier.name, "model_version": _VERSION}
     if asked.id is not None:
@@ -151,11 +154,13 @@ def _asked(classifier: Classifier, body: bytes, head_bytes: str | None) -> tuple
     """The request, and the bytes behind its JSON part."""
     if head_bytes is None:
         head_bytes = str(len(body))
-    if not head_bytes.isdecimal() or int(head_bytes) > len(body):
+    if not head_bytes.isdecimal() or len(head_bytes) > _DIGITS or int(head_bytes) > len(body):
         raise ProblemError(
             "bad-tensor", f"{_HEAD} is {head_bytes[:40]!r}, and the body has {len(body)} bytes."
         )
-    length = int(head_bytes)
+    length, most = int(head_bytes), _JSON_BYTES + _VALUE_BYTES * math.prod(_input_shape(classifier))
+    if length > most:
+        raise ProblemError("body-too-large", f"The JSON part has {length} bytes; at most {most} are taken.")
     if length == 0:  # the tensor alone
         only = schemas.InferInput(
             name=classifier.model.picture_port.name,
@@ -193,9 +198,11 @@ def _values(classifier: Classifier, asked: schemas.InferRequest, rest: bytes) ->
 
 def _from_json(data: Sequence[Any], shape: Sequence[int]) -> npt.NDArray[np.float32]:
     try:
-        values = np.asarray(data, np.float64)
+        values = np.asarray(data)
     except (ValueError, TypeError, OverflowError):
-        raise ProblemError("bad-tensor", "The data are no numbers, or rows of unequal length.") from None
+        values = np.empty(0, object)
+    if values.dtype.kind not in "iuf":  # null, true and "1" would pass for numbers
+        raise ProblemError("bad-tensor", "The data are no numbers, or rows of unequal length.")
     if values.size != np.prod(shape) or (values.ndim > 1 and list(values.shape) != list(shape)):
         told = f"The data have the shape {list(values.shape)[:8]}"
         raise ProblemError("bad-tensor", f"{told}; expected is {list(shape)}, or as many values in a row.")

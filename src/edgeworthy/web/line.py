@@ -7,8 +7,8 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from typing import ParamSpec, TypeVar
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import Any, ParamSpec, TypeVar
 
 from edgeworthy.web.problems import ProblemError, busy
 
@@ -29,6 +29,7 @@ class Line:
 
     def __init__(self, *, jobs: int, queue: int, timeout_s: float) -> None:
         self._crew = ThreadPoolExecutor(jobs, thread_name_prefix="session")
+        self._begun: set[Future[Any]] = set()
         self._jobs, self._places, self._timeout_s = jobs, jobs + queue, timeout_s
         self._seconds = 0.0
         self.inside = 0
@@ -40,8 +41,8 @@ class Line:
             ProblemError: where there is no place.
         """
         if self.inside >= self._places:
-            wait = min(self._timeout_s, math.ceil(self.inside * self._seconds / self._jobs))
-            raise busy(f"{self.inside} requests are being answered or wait already.", wait)
+            after_s = min(self._timeout_s, math.ceil(self.inside * self._seconds / self._jobs))
+            raise busy(f"{self.inside} requests are being answered or wait already.", after_s)
 
     @contextlib.contextmanager
     def place(self) -> Iterator[None]:
@@ -74,15 +75,31 @@ class Line:
             finally:
                 self._seconds += _NEWEST * (time.perf_counter() - start - self._seconds)
 
+        loop, work = asyncio.get_running_loop(), self._crew.submit(timed)
+        self._begun.add(work)
+        work.add_done_callback(self._begun.discard)
         try:
             async with asyncio.timeout(self._timeout_s):
-                return await asyncio.wrap_future(self._crew.submit(timed))
+                return await asyncio.wrap_future(work)
         except TimeoutError:
             told = f"within {self._timeout_s:g} s"
             if begun:
+                self.inside += 1  # its thread is still taken
+                work.add_done_callback(lambda _: self._leave(loop))
                 raise ProblemError("too-late", f"The answer was not there {told}.") from None
             raise busy(f"No session was free {told}.", self._timeout_s) from None
+
+    def _leave(self, loop: asyncio.AbstractEventLoop) -> None:
+        def leave() -> None:
+            self.inside -= 1
+
+        with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
+            loop.call_soon_threadsafe(leave)
 
     def close(self) -> None:
         """End the threads, when they have done what they are at."""
         self._crew.shutdown(wait=False, cancel_futures=True)
+
+    def ended(self, patience_s: float) -> bool:
+        """Whether nothing is under way any more, within so long after `close`."""
+        return not wait(list(self._begun), patience_s).not_done

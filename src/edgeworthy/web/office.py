@@ -11,6 +11,7 @@ from typing import Any
 from edgeworthy.errors import EdgeworthyError, FallsShortError, ModelFileError, OptionError
 from edgeworthy.examination import memory_for
 from edgeworthy.sandbox import Outcome, Sandbox
+from edgeworthy.web.desk import without_places
 from edgeworthy.web.problems import ProblemError, busy
 
 _WAITING = 8
@@ -63,7 +64,5 @@ def _problem(outcome: Outcome, path: Path, name: str) -> ProblemError:
     elif isinstance(error, FallsShortError | OptionError) and outcome.error:
         slug = "cannot-repair"
 
-    def told(text: str) -> str:
-        return text.replace(str(path), name).replace(str(path.parent), "…")
-
-    return ProblemError(slug, told(error.message), hint=told(error.hint))
+    detail, hint = (without_places(text, str(path), name) for text in (error.message, error.hint))
+    return ProblemError(slug, detail, hint=hint)

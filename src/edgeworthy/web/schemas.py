@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
 
 from edgeworthy.contract import MAX_OPSET, MIN_OPSET, Layout
 from edgeworthy.evidence import Activation
@@ -207,8 +207,9 @@ class UploadFacts(BaseModel):
     parity: Parity | None = None
 
 
-Names = Annotated[list[str], Field(min_length=1, max_length=100_000)]
-Values = Annotated[list[float], Field(min_length=1, max_length=4)]
+# What a caller sends is read up to the first mistake: a million of them would take a gigabyte to tell.
+Names = Annotated[list[StrictStr], Field(min_length=1, max_length=100_000, fail_fast=True)]
+Values = Annotated[list[float], Field(min_length=1, max_length=4, fail_fast=True)]
 Side = Annotated[int, Field(ge=1, le=MAX_SIDE_PX)]
 Unsafe = Literal["bgr", "softmax-twice", "unit-scale", "numbered-classes"]
 
@@ -231,7 +232,7 @@ class RepairWishes(BaseModel):
     layout: Layout | None = None
     fix_names: bool = False
     strict: bool = False
-    allow: list[Unsafe] = []
+    allow: Annotated[list[Unsafe], Field(max_length=4, fail_fast=True)] = []
 
 
 class TensorFacts(BaseModel):
@@ -282,9 +283,9 @@ class ModelReady(BaseModel):
 class InferInput(BaseModel):
     """A tensor; its values are here, or behind the JSON part."""
 
-    name: str
-    datatype: str
-    shape: list[int]
+    name: StrictStr
+    datatype: StrictStr
+    shape: Annotated[list[StrictInt], Field(max_length=8, fail_fast=True)]
     parameters: dict[str, Any] = {}
     data: list[Any] | None = None
 
@@ -299,10 +300,10 @@ class WantedOutput(BaseModel):
 class InferRequest(BaseModel):
     """A request of the Open Inference Protocol."""
 
-    id: str | None = None
+    id: StrictStr | None = None
     parameters: dict[str, Any] = {}
-    inputs: list[InferInput]
-    outputs: list[WantedOutput] = []
+    inputs: Annotated[list[InferInput], Field(max_length=4, fail_fast=True)]
+    outputs: Annotated[list[WantedOutput], Field(max_length=4, fail_fast=True)] = []
 
 
 class InferOutput(BaseModel):

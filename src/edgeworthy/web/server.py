@@ -21,6 +21,7 @@ from edgeworthy.web.service import Service
 from edgeworthy.web.settings import Settings
 
 _HEAD_BYTES = 65_536  # of a request line with its headers
+_CHUNK_BYTES = 8  # that a chunk of one byte takes at most
 _HEAD_S = 15.0  # for a head to arrive on a new connection
 _KEEP_S = 30  # for the next request on a connection that is kept
 _BACKLOG = 512  # connections that the system holds for the server
@@ -39,6 +40,7 @@ class Protocol(HttpToolsProtocol):
         """Wait for the first head."""
         super().connection_made(transport)
         self._in_head, self._head_bytes, self._messages = True, 0, 0
+        self._body_bytes = 0
         self._deadline = self.loop.call_later(_HEAD_S, self.timeout_keep_alive_handler)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -50,9 +52,19 @@ class Protocol(HttpToolsProtocol):
         """Wait for the rest of a head that has begun."""
         super().on_message_begin()
         self._messages += 1
-        self._in_head, self._head_bytes = True, 0
+        self._in_head, self._head_bytes, self._body_bytes = True, 0, 0
         self._deadline.cancel()
         self._deadline = self.loop.call_later(_HEAD_S, self.timeout_keep_alive_handler)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Trailers say nothing to us."""
+        if self._in_head:
+            super().on_header(name, value)
+
+    def on_body(self, body: bytes) -> None:
+        """Count it."""
+        self._body_bytes += len(body)
+        super().on_body(body)
 
     def on_headers_complete(self) -> None:
         """The head is there."""
@@ -65,7 +77,7 @@ class Protocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """Wait for the rest of a body that was answered early, but not for ever."""
         super().on_response_complete()
-        if self.cycle.more_body:
+        if self.cycle.response_complete and self.cycle.more_body:  # else it is the next request's
             self._deadline = self.loop.call_later(_HEAD_S, self.timeout_keep_alive_handler)
 
     def on_message_complete(self) -> None:
@@ -79,8 +91,12 @@ class Protocol(HttpToolsProtocol):
         super().data_received(data)
         if self._messages in {before, 1}:  # else it begins with the end of another request
             self._head_bytes += len(data)
-        if self._in_head and self._head_bytes > _HEAD_BYTES and not self.transport.is_closing():
+        if self.transport.is_closing():
+            return
+        if self._in_head and self._head_bytes > _HEAD_BYTES:
             self.send_400_response("The head of the request is too large.")
+        elif self._head_bytes > 2 * _HEAD_BYTES + _CHUNK_BYTES * self._body_bytes:  # trailers without end
+            self.transport.abort()
 
     def shutdown(self) -> None:
         """As uvicorn's; but a request that is on its way on a connection has a moment to arrive."""
@@ -115,6 +131,7 @@ class Server(uvicorn.Server):
         _let_nobody_in(self._listener)
         await asyncio.sleep(_SETTLE_S)
         await super().shutdown(sockets)
+        await asyncio.sleep(_SETTLE_S)  # for those who are told that there will be no answer
 
 
 def _let_nobody_in(listener: socket.socket) -> None:

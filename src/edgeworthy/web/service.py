@@ -17,6 +17,8 @@ from edgeworthy.web.settings import Settings
 from edgeworthy.web.telemetry import Telemetry
 from edgeworthy.web.uploads import Uploads
 
+_LAST_S = 0.5  # for threads to end after their work
+
 
 class Service:
     """One server's state.
@@ -44,7 +46,7 @@ class Service:
         self.line = Line(jobs=jobs, queue=settings.queue, timeout_s=settings.timeout_s)
         self.bodies = Bodies(held_bytes=settings.held_bytes, timeout_s=settings.timeout_s)
         self.telemetry = Telemetry()
-        self.office = Office()
+        self.office, self.uploads_office = Office(), Office()  # whoever uploads keeps nobody from a card
         self.uploads = Uploads() if settings.allow_upload else None
         self.stopping = False
         self._known: dict[tuple[str, str], asyncio.Task[Any]] = {}
@@ -85,9 +87,15 @@ class Service:
             task = self._known[key] = asyncio.get_running_loop().create_task(work)
         return await asyncio.shield(task)
 
+    @property
+    def is_stuck(self) -> bool:
+        """Whether a model still runs, some time after the service was closed."""
+        return not self.line.ended(_LAST_S)
+
     def close(self) -> None:
         """End threads and child processes, and take the uploaded files away."""
         self.line.close()
         self.office.close()
+        self.uploads_office.close()
         if self.uploads:
             self.uploads.close()

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import ipaddress
+import math
+import re
 from dataclasses import dataclass
 
 from edgeworthy.errors import OptionError
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+
+_NAME = re.compile(r"[a-z0-9_.-]+|[0-9a-f:.]+", re.IGNORECASE)  # of a host, or an IPv6 address
 
 _MIB = 2**20
 
@@ -47,8 +53,11 @@ class Settings:
 
     def __post_init__(self) -> None:
         for name in ("body_bytes", "upload_bytes", "pixels", "pictures", "timeout_s", "grace_s"):
-            if getattr(self, name) <= 0:
-                raise OptionError(f"{name}={getattr(self, name)} is not above zero.")
+            if not 0 < getattr(self, name) < math.inf:  # nor is it NaN
+                raise OptionError(f"{name}={getattr(self, name)} is no number above zero.")
+        for name in self.hosts:
+            if not _NAME.fullmatch(name):
+                raise OptionError(f"{name!r} is no host's name.", hint="Give it without http:// and port.")
         if self.queue < 0:
             raise OptionError(f"queue={self.queue} is below zero.", hint="0 lets nobody wait.")
         if not 0 <= self.port <= 65535:
@@ -59,7 +68,10 @@ class Settings:
     @property
     def is_local(self) -> bool:
         """Whether only this machine can call it."""
-        return self.host in LOOPBACK
+        name = self.host.lower()
+        with contextlib.suppress(ValueError):
+            return ipaddress.ip_address(name).is_loopback
+        return name in LOOPBACK
 
     @property
     def held_bytes(self) -> int:

@@ -66,9 +66,8 @@ class Uploads:
         self._kept: dict[str, Upload] = {}
         self._arriving = 0
 
-    @contextlib.asynccontextmanager
-    async def receive(self, name: str, pieces: AsyncIterator[bytes]) -> AsyncIterator[Upload]:
-        """A file as it has arrived, which is kept if the block ends well.
+    async def receive(self, name: str, pieces: AsyncIterator[bytes]) -> Upload:
+        """A file as it has arrived, which `trial` keeps.
 
         Raises:
             ProblemError: where too many arrive at once, or the body is refused.
@@ -84,14 +83,27 @@ class Uploads:
             with upload.path.open("wb") as stream:
                 async for piece in pieces:
                     stream.write(piece)
-            yield upload
-            self._make_room()
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
         finally:
             self._arriving -= 1
-        self._kept[ident] = upload
+        return upload
+
+    @contextlib.asynccontextmanager
+    async def trial(self, upload: Upload) -> AsyncIterator[None]:
+        """The file is kept if the block ends well.
+
+        Raises:
+            ProblemError: where all that are kept are being worked on.
+        """
+        try:
+            yield
+            self._make_room()
+        except BaseException:
+            self.forget(upload)
+            raise
+        self._kept[upload.id] = upload
 
     def find(self, ident: str) -> Upload:
         """The file of an id.
