@@ -191,6 +191,7 @@ def server_of(service: Service, listener: socket.socket) -> Server:
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,
         backlog=_BACKLOG,
         timeout_keep_alive=_KEEP_S,
         timeout_graceful_shutdown=round(settings.grace_s) or 1,
