@@ -51,6 +51,7 @@ class Guard:
         self, app: ASGIApp, settings: Settings, telemetry: Telemetry, stopping: Callable[[], bool]
     ) -> None:
         self._app, self._settings, self._telemetry, self._stopping = app, settings, telemetry, stopping
+        self._is_anybodys = not settings.is_local and not settings.hosts
         self._hosts = {settings.host.lower(), *(host.lower() for host in settings.hosts), *LOOPBACK}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -112,7 +113,7 @@ class Guard:
 
     def _refuse_unknown_host(self, headers: Headers) -> None:
         """A page of another site, whose name was made to lead here, would be of the same origin."""
-        if not self._settings.is_local and not self._settings.hosts:
+        if self._is_anybodys:
             return
         name = _host_of(headers.get("host", ""))
         if name not in self._hosts:
