@@ -436,6 +436,8 @@ def test_a_file_that_cannot_be_mended_stays_as_it_was(served, tmp_path):
     ident = upload(served, content).json["id"]
     reply = served.call(f"/v1/uploads/{ident}/repair", b"{}")
     assert (reply.status, slug(reply)) == (422, "cannot-repair")
+    assert "classes" in reply.json["error"]
+    assert "--" not in reply.json["error"]
     assert served.call(f"/v1/uploads/{ident}/file").body == content
     told = json.dumps({"classes": ["a", "b", "c"]}).encode()
     assert served.call(f"/v1/uploads/{ident}/repair", told).json["card"]["class_names"] == ["a", "b", "c"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,6 +15,7 @@ from edgeworthy.sandbox import Outcome, Sandbox
 from edgeworthy.web.desk import without_places
 from edgeworthy.web.problems import ProblemError, busy
 
+_OPTION = re.compile(r"(?<![\w-])--([a-z]+(?:-[a-z]+)*)\b")
 _WAITING = 8
 _TIMEOUT_S = 300.0
 
@@ -65,4 +67,9 @@ def _problem(outcome: Outcome, path: Path, name: str) -> ProblemError:
         slug = "cannot-repair"
 
     detail, hint = (without_places(text, str(path), name) for text in (error.message, error.hint))
-    return ProblemError(slug, detail, hint=hint)
+    return ProblemError(slug, _in_json(detail), hint=_in_json(hint))
+
+
+def _in_json(text: str) -> str:
+    """Options of the command line as the fields that they are here: `--fix-names` is `fix_names`."""
+    return _OPTION.sub(lambda found: found[1].replace("-", "_"), text)
