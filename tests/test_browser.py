@@ -438,6 +438,7 @@ def test_a_broken_model_is_refused_and_another_is_repaired_and_downloaded(visit,
     drop(page, (theirs.name, theirs.read_bytes()))  # the place for pictures knows where it belongs
     expect(page.locator("#upload-alert")).to_be_empty()
     expect(upload.locator(".finding.error")).to_contain_text("EW501")
+    expect(upload.get_by_text(f"{theirs.stat().st_size} bytes", exact=True)).to_be_visible()
     repair = upload.get_by_role("button", name="Repair", exact=True)
 
     upload.get_by_label("Mean").fill("a half")
@@ -475,6 +476,7 @@ def test_a_broken_model_is_refused_and_another_is_repaired_and_downloaded(visit,
     ours = tmp_path / "ours.onnx"
     arrived.save_as(ours)
     assert check(ours).conforms
+    expect(upload.get_by_text(f"{ours.stat().st_size} bytes", exact=True)).to_be_visible()
     assert onnx.load(ours).opset_import[0].version == 13
 
     page.get_by_role("button", name="Remove the file").click()

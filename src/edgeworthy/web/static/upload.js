@@ -81,6 +81,7 @@ export class Upload {
     this.id = uploaded.id;
     this.outcome = el("div");
     this.state = el("div");
+    this.size = el("p", { class: "soft" });
     this.title = el("h3", { tabindex: "-1" }, uploaded.name);
     const form = repairForm((wishes) => this.repair(wishes));
     const repair = el("details", { open: !uploaded.check?.conforms }, el("summary", {}, "Repair"),
@@ -91,13 +92,13 @@ export class Upload {
     this.show(uploaded);
     fill(this.status, `${uploaded.name} is checked: ${brief(uploaded)}`);
     fill(this.body, el("article", { class: "panel" },
-      this.title, el("p", { class: "soft" }, bytes(uploaded.size_bytes)),
-      this.outcome, this.state, repair,
+      this.title, this.size, this.outcome, this.state, repair,
       el("p", {}, el("button", { type: "button", onclick: () => this.remove() }, "Remove the file"))));
   }
 
   /** @param {any} uploaded */
-  show({ card: its, check, problem }) {
+  show({ size_bytes: size, card: its, check, problem }) {
+    fill(this.size, bytes(size));
     fill(this.state,
       problem && alertBox(new Problem(problem)),
       check && el("section", {}, el("h4", {}, "Rules"), rules(check)),
