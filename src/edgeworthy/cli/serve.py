@@ -32,7 +32,7 @@ EXAMPLES = examples(
 
 _MIB = 2**20
 _ARENAS = 2
-_SWITCH_S = 1e-4  # for threads to wait for the interpreter: an eighth more answers than with 5 ms
+_SWITCH_S = 1e-4  # in place of 5 ms, so that sessions wait less for the interpreter while HTTP is spoken
 
 
 @click.command(epilog=EXAMPLES)

@@ -4,7 +4,7 @@ Its InstanceNormalization and reductions add thousands of float32 values in a fe
 two of seven digits: normalising groups of 50,000 values is off by 2e-5 of their size, where a mean of means
 is off by 6e-7 (timm's test_efficientnet_gn, node by node). Summing blocks first bounds the error by the root
 of the length instead of the length (pairwise summation, of which this is the two-level form: Higham, Accuracy
-and Stability of Numerical Algorithms, 4.2). A network that is full of them becomes a quarter slower, so
+and Stability of Numerical Algorithms, 4.2). A network full of them becomes a quarter to a third slower, so
 it is done only where the plain graph cannot be proven.
 """
 
