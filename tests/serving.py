@@ -75,10 +75,10 @@ class Served:
 
 
 @contextlib.contextmanager
-def serving(*files: Path, jobs: int = 2, **settings: Any) -> Iterator[Served]:
+def serving(*files: Path, jobs: int = 2, fast_decode: bool = False, **settings: Any) -> Iterator[Served]:
     """A server for files on a free port, which has stopped afterwards."""
     told = Settings(**({"port": 0} | settings))
-    service = Service(load(files, jobs=jobs, threads=1), told, jobs=jobs)
+    service = Service(load(files, jobs=jobs, threads=1), told, jobs=jobs, fast_decode=fast_decode)
     with listen(told.host, told.port) as listener:
         server = server_of(service, listener)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})

@@ -22,11 +22,13 @@ from PIL import Image
 
 import edgeworthy
 from edgeworthy.decoding import Decoding
-from edgeworthy.errors import OptionError
+from edgeworthy.errors import ModelFileError, OptionError
+from edgeworthy.filemodel import FileModel
 from edgeworthy.images import framed
 from edgeworthy.pictures import Picture
 from edgeworthy.predictor import Predictor
-from edgeworthy.web import bodies, classifiers, desk, uploads
+from edgeworthy.web import bodies, classifiers, uploads
+from edgeworthy.web.places import without_places
 from edgeworthy.web.problems import ProblemError
 from edgeworthy.web.server import listen
 from edgeworthy.web.settings import Settings
@@ -77,6 +79,17 @@ def test_a_picture_gets_the_scores_that_the_command_line_gives(served, files, tm
     assert (answer["frame"], answer["chosen_by"]) == ("letterbox", "the platform's default")
     assert reply.json["pictures"][0]["width_px"] == 40
     assert reply.json["pictures"][0]["height_px"] == 30
+
+
+def test_a_large_photograph_keeps_its_size_however_it_is_decoded(files):
+    stream = io.BytesIO()
+    exif = Image.Exif()
+    exif[0x0112] = 6  # it lies, and is turned by a quarter
+    Image.new("RGB", (800, 600), (90, 120, 30)).save(stream, "JPEG", exif=exif)
+    for fast in (False, True):
+        with serving(files[0], fast_decode=fast) as running:
+            told = running.call("/v1/predict", stream.getvalue()).json["pictures"][0]
+        assert (told["width_px"], told["height_px"]) == (600, 800)
 
 
 def test_models_and_frames_are_answered_in_the_order_asked_for(served, files):
@@ -175,6 +188,19 @@ def test_unknown_models_and_frames_are_named(served):
     assert model.json["hint"] == "There are: animals, odd."
     assert (frame.status, slug(frame)) == (422, "invalid-request")
     assert "query.frame.0" in frame.json["detail"]
+
+
+def test_a_model_that_fails_is_named_without_its_place(served, files, monkeypatch):
+    def scores(self, values):
+        raise ModelFileError(
+            f"Running {self.path} failed: no room in {self.path.parent}/cache", hint="See: check"
+        )
+
+    monkeypatch.setattr(FileModel, "scores", scores)
+    values = {"inputs": [as_input(tensor(served))]}
+    for reply in (served.call("/v1/predict", picture()), infer(served, values)):
+        assert (reply.status, slug(reply)) == (422, "model-failed")
+        assert reply.json["detail"] == "Running animals failed: no room in …"
 
 
 def test_a_form_that_is_cut_off_is_refused_whole(served):
@@ -476,7 +502,7 @@ def test_places_of_this_machine_are_left_out_whole_or_cut(tmp_path):
     text = (
         f"refuses {path}: no {tmp_path}/w.bin, '{path[:-7]}, /tmp/edgeworthy-x/y.onnx; node /module/conv/Conv"
     )
-    told = desk.without_places(text, path, "theirs.onnx")
+    told = without_places(text, path, "theirs.onnx")
     assert told == "refuses theirs.onnx: no …, '…, …; node /module/conv/Conv"
 
 

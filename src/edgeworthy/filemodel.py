@@ -75,6 +75,11 @@ class FileModel:
         return self._sessions.shared.scores_port
 
     @property
+    def is_stale(self) -> bool:
+        """Whether the file is gone, or no longer what was loaded."""
+        return self._sessions.is_stale
+
+    @property
     def layout(self) -> Layout:
         """Order of the input's axes."""
         return self._facts.layout

@@ -129,6 +129,12 @@ def _upright_size(image: Image.Image) -> tuple[int, int]:
     return (height, width) if _lies(image) else (width, height)
 
 
+def upright_size(picture: Picture) -> tuple[int, int]:
+    """(width, height) px of a picture that `open_picture` opens, whatever it was decoded at."""
+    with _opened(picture) as image:
+        return _upright_size(image)
+
+
 def framed(picture: str | Path | Picture, frame: Frame, *, decoding: Decoding = STRICT) -> Pixels:
     """Decode a picture and carry out a frame on it; uint8 [H, W, C].
 

@@ -5,6 +5,7 @@ Sessions use one thread unless told otherwise, so that figures repeat.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from dataclasses import dataclass
@@ -241,17 +242,24 @@ class SideBySide:
                 session = self._mine.session = self._own()
         return (session or self.shared).scores(batch)
 
-    def _own(self) -> Session:
+    @property
+    def is_stale(self) -> bool:
+        """Whether the file is gone, or no longer what was loaded."""
         try:
             now = self.shared.path.stat()
-            if (now.st_ino, now.st_size, now.st_mtime_ns) == (
-                self._file.st_ino,
-                self._file.st_size,
-                self._file.st_mtime_ns,
-            ):
+        except OSError:
+            return True
+        before = self._file
+        return (now.st_ino, now.st_size, now.st_mtime_ns) != (
+            before.st_ino,
+            before.st_size,
+            before.st_mtime_ns,
+        )
+
+    def _own(self) -> Session:
+        with contextlib.suppress(ModelFileError):  # gone or changed: what is loaded goes on
+            if not self.is_stale:
                 return Session(self.shared.path, threads=self._threads)
-        except (OSError, ModelFileError):  # gone or changed: what is loaded goes on
-            pass
         return self.shared
 
 

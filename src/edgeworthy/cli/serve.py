@@ -7,7 +7,7 @@ import os
 import sys
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -21,6 +21,9 @@ from edgeworthy.cli.shared import (
 )
 from edgeworthy.errors import MissingExtraError, OptionError
 from edgeworthy.frames import MODES
+
+if TYPE_CHECKING:
+    from edgeworthy.web.settings import Settings
 
 EXAMPLES = examples(
     "edgeworthy serve cats.onnx",
@@ -159,7 +162,7 @@ def command(files: tuple[Path, ...], opened: bool, **options: Any) -> None:
         os._exit(0)
 
 
-def _settings(options: dict[str, Any]) -> Any:
+def _settings(options: dict[str, Any]) -> Settings:
     from edgeworthy.web.settings import Settings
 
     return Settings(
@@ -177,7 +180,7 @@ def _settings(options: dict[str, Any]) -> Any:
     )
 
 
-def _warn(settings: Any) -> None:
+def _warn(settings: Settings) -> None:
     """Of what somebody may not have meant."""
     if settings.is_local or settings.api_key:
         return

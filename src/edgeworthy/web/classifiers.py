@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,18 +16,17 @@ from edgeworthy.decoding import Decoding
 from edgeworthy.errors import ImageError, ModelFileError
 from edgeworthy.filemodel import FileModel
 from edgeworthy.frames import Frame, Mode
-from edgeworthy.images import Pixels, frame_picture, open_picture
+from edgeworthy.images import Pixels, frame_picture, open_picture, upright_size
 from edgeworthy.memory import give_back
 from edgeworthy.pictures import Picture
 from edgeworthy.plain import shown
 from edgeworthy.predictor import ranked
 from edgeworthy.results import Score
 from edgeworthy.runtime import Provider
+from edgeworthy.web.places import without_places
 from edgeworthy.web.problems import ProblemError
 
 _LARGE_PX = 4000  # a side of a picture after which freed memory is handed back, which takes milliseconds
-
-Sign = tuple[int, int, int]  # inode, bytes, nanoseconds of the last change
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,14 +37,12 @@ class Classifier:
         name: that callers use.
         model: ready for pictures.
         frame, chosen_by: what is done to them unless a call says otherwise, and who said so.
-        sign: of the file, as it was loaded.
     """
 
     name: str
     model: FileModel
     frame: Frame
     chosen_by: str
-    sign: Sign
 
     def framing(self, mode: Mode | None) -> tuple[Frame, str]:
         """How pictures meet the input, in a mode or the one that is set."""
@@ -58,7 +54,7 @@ class Classifier:
         Raises:
             ProblemError: then.
         """
-        if _sign(self.model.path) != self.sign:
+        if self.model.is_stale:
             raise ProblemError(
                 "model-changed",
                 f"{self.name} has changed on the disk since it was loaded.",
@@ -130,11 +126,10 @@ def load(
     """
     loaded = {}
     for name, file in _named(files):
-        sign = _sign(file)
         model = FileModel(file, normalization=normalization, jobs=jobs, threads=threads, provider=provider)
         model.count_classes()
         own, chosen_by = model.frame(frame)
-        loaded[name] = Classifier(name=name, model=model, frame=own, chosen_by=chosen_by, sign=sign)
+        loaded[name] = Classifier(name=name, model=model, frame=own, chosen_by=chosen_by)
     return loaded
 
 
@@ -151,14 +146,6 @@ def _named(files: Iterable[Path]) -> Iterator[tuple[str, Path]]:
         yield name, file
 
 
-def _sign(file: Path) -> Sign:
-    try:
-        facts = file.stat()
-    except OSError:
-        return 0, 0, 0
-    return facts.st_ino, facts.st_size, facts.st_mtime_ns
-
-
 def answers(picture: Picture, wanted: Wanted, decoding: Decoding) -> PictureAnswers:
     """What classifiers say of a picture, which is decoded once.
 
@@ -171,7 +158,7 @@ def answers(picture: Picture, wanted: Wanted, decoding: Decoding) -> PictureAnsw
     try:
         for order in dict.fromkeys(frame.channel_order for frame in frames):
             decoded[order] = open_picture(picture, order, decoding=decoding, frames=frames)
-            size = decoded[order].size
+            size = upright_size(picture) if decoding.fast else decoded[order].size
         for frame in dict.fromkeys(frames):
             framed[frame] = frame_picture(decoded[frame.channel_order], frame, decoding=decoding)
     except ImageError as error:
@@ -208,9 +195,8 @@ def _answer(classifier: Classifier, frame: Frame, chosen_by: str, pixels: Pixels
 def failed(classifier: Classifier, error: ModelFileError) -> ProblemError:
     """A model that cannot answer, without the path of its file."""
     path = classifier.model.path
-    detail = error.message.replace(os.fspath(path.absolute()), classifier.name)
-    detail = detail.replace(str(path), classifier.name)
-    return ProblemError("model-failed", detail, hint=error.hint)
+    detail = without_places(error.message, str(path.absolute()), classifier.name)
+    return ProblemError("model-failed", detail.replace(str(path), classifier.name), hint=error.hint)
 
 
 def data_url(pixels: Pixels) -> str:

@@ -5,11 +5,7 @@ A file is called by the name that its sender or owner gave it; nobody is told wh
 
 from __future__ import annotations
 
-import re
-import sys
-import tempfile
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from edgeworthy.inspector import inspect
@@ -18,8 +14,7 @@ from edgeworthy.plain import plain
 from edgeworthy.repairer import repair
 from edgeworthy.report.findings import next_step
 from edgeworthy.results import LintReport
-
-_PLACES = (Path(tempfile.gettempdir()).parent, Path("/tmp"), Path.home(), Path.cwd(), Path(sys.prefix))  # noqa: S108
+from edgeworthy.web.places import without_places
 
 
 def card(path: str, name: str) -> dict[str, Any]:
@@ -66,16 +61,6 @@ def _report(found: LintReport, path: str, name: str) -> dict[str, Any]:
 def _port(port: tuple[str, str, tuple[int | str, ...]]) -> dict[str, Any]:
     name, dtype, shape = port
     return {"name": name, "dtype": dtype, "shape": shape}
-
-
-def without_places(text: str, path: str, name: str) -> str:
-    """A text without the file's path, and without others on this machine, those that are cut off included."""
-    text = text.replace(path, name)
-    above = Path(path).parent
-    for place in dict.fromkeys([above, above.parent, Path(tempfile.gettempdir()), *_PLACES]):
-        if len(place.parts) > 1:  # "/" begins the names of nodes, too
-            text = re.sub(rf"{re.escape(str(place))}(?![\w.-])[^\s'\",;]*", "…", text)
-    return text
 
 
 def _without_place(value: Any, path: str, name: str) -> Any:

@@ -186,10 +186,10 @@ def _values(classifier: Classifier, asked: schemas.InferRequest, rest: bytes) ->
         told = f"The tensor is {given.datatype[:20]} {given.shape[:8]}; expected is {_TYPE} {shape}."
         raise ProblemError("bad-tensor", told, hint="The values are normalised pixels.")
     if given.data is None:
-        size = given.parameters.get("binary_data_size")
-        if size != len(rest) or size != 4 * int(np.prod(shape)):
+        size, expected = given.parameters.get("binary_data_size"), 4 * math.prod(shape)
+        if not size == len(rest) == expected:
             told = f"binary_data_size is {str(size)[:20]}, and {len(rest)} bytes follow the JSON part"
-            raise ProblemError("bad-tensor", f"{told}; expected are {4 * int(np.prod(shape))}.")
+            raise ProblemError("bad-tensor", f"{told}; expected are {expected}.")
         return np.frombuffer(rest, "<f4").astype(np.float32, copy=False).reshape(shape)
     if rest:
         raise ProblemError("bad-tensor", f"The input has data, and {len(rest)} bytes follow the JSON part.")
@@ -203,7 +203,7 @@ def _from_json(data: Sequence[Any], shape: Sequence[int]) -> npt.NDArray[np.floa
         values = np.empty(0, object)
     if values.dtype.kind not in "iuf":  # null, true and "1" would pass for numbers
         raise ProblemError("bad-tensor", "The data are no numbers, or rows of unequal length.")
-    if values.size != np.prod(shape) or (values.ndim > 1 and list(values.shape) != list(shape)):
+    if values.size != math.prod(shape) or (values.ndim > 1 and list(values.shape) != list(shape)):
         told = f"The data have the shape {list(values.shape)[:8]}"
         raise ProblemError("bad-tensor", f"{told}; expected is {list(shape)}, or as many values in a row.")
     with np.errstate(over="ignore"):

@@ -29,7 +29,7 @@ class Line:
 
     def __init__(self, *, jobs: int, queue: int, timeout_s: float) -> None:
         self._crew = ThreadPoolExecutor(jobs, thread_name_prefix="session")
-        self._begun: set[Future[Any]] = set()
+        self._under_way: set[Future[Any]] = set()
         self._jobs, self._places, self._timeout_s = jobs, jobs + queue, timeout_s
         self._seconds = 0.0
         self.inside = 0
@@ -76,8 +76,8 @@ class Line:
                 self._seconds += _NEWEST * (time.perf_counter() - start - self._seconds)
 
         loop, work = asyncio.get_running_loop(), self._crew.submit(timed)
-        self._begun.add(work)
-        work.add_done_callback(self._begun.discard)
+        self._under_way.add(work)
+        work.add_done_callback(self._under_way.discard)
         try:
             async with asyncio.timeout(self._timeout_s):
                 return await asyncio.wrap_future(work)
@@ -102,4 +102,4 @@ class Line:
 
     def ended(self, patience_s: float) -> bool:
         """Whether nothing is under way any more, within so long after `close`."""
-        return not wait(list(self._begun), patience_s).not_done
+        return not wait(list(self._under_way), patience_s).not_done

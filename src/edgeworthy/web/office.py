@@ -12,7 +12,7 @@ from typing import Any
 from edgeworthy.errors import EdgeworthyError, FallsShortError, ModelFileError, OptionError
 from edgeworthy.examination import memory_for
 from edgeworthy.sandbox import Outcome, Sandbox
-from edgeworthy.web.desk import without_places
+from edgeworthy.web.places import without_places
 from edgeworthy.web.problems import ProblemError, busy
 
 _OPTION = re.compile(r"(?<![\w-])--([a-z]+(?:-[a-z]+)*)\b")
