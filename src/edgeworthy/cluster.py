@@ -95,9 +95,7 @@ class _Worker:
                 self._work = self._make(*ray.get(self._held))
             return self._work(pickle.loads(task))  # noqa: S301 - from our own driver
         except EdgeworthyError as error:
-            told = EdgeworthyError(error.message, hint=error.hint)  # any of them, and it can be pickled
-            told.exit_code = error.exit_code
-            return told
+            return error
 
 
 @contextlib.contextmanager

@@ -46,6 +46,9 @@ class EdgeworthyError(Exception):
     def __str__(self) -> str:
         return f"{self.message} {self.hint}".rstrip()
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return rebuilt, (type(self).__name__, self.message, self.hint), self.__dict__
+
 
 class MissingExtraError(EdgeworthyError, ImportError):
     """A library that lives behind an extra is not installed."""

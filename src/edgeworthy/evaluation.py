@@ -8,13 +8,13 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Literal, get_args
 
 from edgeworthy.cluster import Cluster, cluster, landed
 from edgeworthy.contract import Normalization
+from edgeworthy.crew import Pool, pooled
 from edgeworthy.decoding import STRICT, Decoding
 from edgeworthy.errors import ImageError, OptionError
 from edgeworthy.filemodel import FileModel, shared_out
@@ -25,7 +25,6 @@ from edgeworthy.metrics import Note, note, require_library
 from edgeworthy.pictures import Picture
 from edgeworthy.pictures.addresses import absolute
 from edgeworthy.pictures.parquet import is_row, pictures_of
-from edgeworthy.pipeline import side_by_side
 from edgeworthy.results import Evaluation, Unreadable
 from edgeworthy.runtime import Provider
 from edgeworthy.sources.base import SourceRequest
@@ -34,7 +33,9 @@ from edgeworthy.verdicts import PLATFORM, Entry, comparisons, frame_reports, run
 DEFAULT_MISTAKES = 24
 
 Notes = tuple[Note, ...] | Unreadable  # of all entries; none of a picture whose label counts nowhere
+Item = tuple[int, str, Picture]  # a picture, with its place among the others and its label
 Seen = tuple[int, Notes]  # the picture's place, and what came of it
+Seat = tuple[int, Frame, Mapping[str, int]]  # an entry: which of the models, its frame, ids of the labels
 Engine = Literal["local", "ray"]
 
 _TOGETHER = 64  # pictures in a task for a cluster
@@ -56,6 +57,7 @@ def evaluate(
     engine: Engine = "local",
     address: str | None = None,
     workers: int = 0,
+    pool: Pool = "threads",
     on_start: Callable[[int], None] | None = None,
     on_picture: Callable[[], None] | None = None,
 ) -> Evaluation:
@@ -77,6 +79,7 @@ def evaluate(
         engine: `ray` has the pictures seen by a Ray cluster's workers; the figures are the same.
         address: of a cluster that is running; one is started on this machine if left out.
         workers: processes of the cluster; 0 takes all its cores.
+        pool: who works on this machine, as for `Predictor`; beside a trained model, it is threads.
         on_start: called with the number of pictures.
         on_picture: called after each picture.
 
@@ -87,7 +90,7 @@ def evaluate(
         MissingExtraError: without scikit-learn; with `against`, without torch.
     """
     require_library()  # before work is done
-    _refuse_mixtures(engine, against=against, jobs=jobs)
+    _refuse_mixtures(engine, against=against, jobs=jobs, pool=pool)
     named = [files] if isinstance(files, str | Path) else list(files)
     if not named:
         raise OptionError("No file to evaluate is given.", hint="Give one ONNX file or more.")
@@ -125,10 +128,17 @@ def evaluate(
             on_picture = None  # it has been told
         else:
             pictures = pictures_of((example.path for example in examples), path_column)
-            seen = side_by_side(
-                lambda item: _seen(entries, item[0], examples[item[0]].label, item[1], decoding),
-                enumerate(pictures),
+            items = ((at, examples[at].label, picture) for at, picture in enumerate(pictures))
+            repeat = pool == "processes" or all(model.worth_repeating for model in models)
+            loaded = [(model.path.absolute(), model.normalization, model.provider) for model in models]
+            seen = pooled(
+                lambda item: _seen(entries, item, decoding),
+                items,
                 jobs,
+                pool=pool if repeat and against is None else "threads",
+                make=local_observer,
+                arguments=(loaded, _seats(entries, models), decoding),
+                same=lambda: not any(model.is_stale for model in models),
             )
         unreadable = _noted(entries, seen, on_picture)
     if not len(entries[0].notes):
@@ -150,11 +160,17 @@ def evaluate(
     )
 
 
-def _refuse_mixtures(engine: Engine, *, against: str | SourceRequest | None, jobs: int) -> None:
+def _refuse_mixtures(engine: Engine, *, against: str | SourceRequest | None, jobs: int, pool: Pool) -> None:
     """Stop before work is done for what cannot be."""
-    if engine not in get_args(Engine):
-        raise OptionError(f"Unknown engine {engine!r}.", hint=f"Use one of: {', '.join(get_args(Engine))}.")
+    for name, given, known in (("engine", engine, Engine), ("pool", pool, Pool)):
+        if given not in get_args(known):
+            raise OptionError(f"Unknown {name} {given!r}.", hint=f"Use one of: {', '.join(get_args(known))}.")
     if engine == "local":
+        if pool == "processes" and against is not None:
+            raise OptionError(
+                "The trained model is not sent to other processes.",
+                hint="Beside it, threads work: --pool threads.",
+            )
         return
     if against is not None:
         raise OptionError(
@@ -221,8 +237,18 @@ def _noted(
     return unreadable
 
 
-def _seen(entries: Sequence[Entry], place: int, label: str, picture: Picture, decoding: Decoding) -> Seen:
+def _seats(entries: Sequence[Entry], models: Sequence[FileModel]) -> list[Seat]:
+    """The entries without what only this process has."""
+    return [
+        (next(at for at, model in enumerate(models) if model is entry.model), entry.frame, entry.truth)
+        for entry in entries
+        if not entry.trained
+    ]
+
+
+def _seen(entries: Sequence[Entry], item: Item, decoding: Decoding) -> Seen:
     """Show one picture to everybody."""
+    place, label, picture = item
     if label not in entries[0].truth:
         return place, ()
     try:
@@ -240,7 +266,7 @@ def _seen(entries: Sequence[Entry], place: int, label: str, picture: Picture, de
 
 
 def _seen_on(
-    running: Cluster[list[tuple[int, Labelled]], list[Seen]],
+    running: Cluster[list[Item], list[Seen]],
     entries: Sequence[Entry],
     models: Sequence[FileModel],
     examples: Sequence[Labelled],
@@ -256,42 +282,47 @@ def _seen_on(
             hint="On a cluster, give paths of pictures; or evaluate on one machine: --engine local.",
         )
     files = [(m.path.read_bytes(), m.path.name, m.normalization, m.provider) for m in models]
-    seats = [
-        (next(at for at, model in enumerate(models) if model is entry.model), entry.frame, entry.truth)
-        for entry in entries
-    ]
-    placed = ((at, Labelled(absolute(example.path), example.label)) for at, example in enumerate(examples))
+    placed = (
+        (at, example.label, Picture(name=example.path, source=absolute(example.path)))
+        for at, example in enumerate(examples)
+    )
     tasks = iter(lambda: list(islice(placed, _TOGETHER)), [])
     seen: list[Seen] = []
-    for some in running.map(observer, (files, seats, decoding), tasks):
-        for place, found in some:
-            seen.append((place, _named(found, examples[place].path)))
+    for some in running.map(observer, (files, _seats(entries, models), decoding), tasks):
+        for one in some:
+            seen.append(one)
             if on_picture:
                 on_picture()
     return sorted(seen, key=lambda one: one[0])
 
 
-def _named(found: Notes, path: str) -> Notes:
-    """By the path that was given, in place of the worker's."""
-    return replace(found, path=path) if isinstance(found, Unreadable) else found
-
-
 def observer(
-    files: Sequence[tuple[bytes, str, Normalization, Provider]],
-    seats: Sequence[tuple[int, Frame, Mapping[str, int]]],
-    decoding: Decoding,
-) -> Callable[[list[tuple[int, Labelled]]], list[Seen]]:
-    """In a worker: what shows pictures to the files that were sent."""
+    files: Sequence[tuple[bytes, str, Normalization, Provider]], seats: Sequence[Seat], decoding: Decoding
+) -> Callable[[list[Item]], list[Seen]]:
+    """In a cluster's worker: what shows pictures to the files that were sent."""
     models = []
     for content, name, normalization, provider in files:
         with landed(content, name) as file:
             models.append(FileModel(file, normalization=normalization, provider=provider))
+    show = _showing(models, seats, decoding)
+    return lambda task: list(map(show, task))
+
+
+def local_observer(
+    files: Sequence[tuple[Path, Normalization, Provider]], seats: Sequence[Seat], decoding: Decoding
+) -> Callable[[Item], Seen]:
+    """In a process of a pool: what shows pictures to the files."""
+    models = [FileModel(file, normalization=means, provider=provider) for file, means, provider in files]
+    return _showing(models, seats, decoding)
+
+
+def _showing(
+    models: Sequence[FileModel], seats: Sequence[Seat], decoding: Decoding
+) -> Callable[[Item], Seen]:
     entries = [
         Entry(name="", model=models[at], frame=frame, source="", truth=truth) for at, frame, truth in seats
     ]
-    return lambda task: [
-        _seen(entries, place, example.label, Picture.of(example.path), decoding) for place, example in task
-    ]
+    return lambda item: _seen(entries, item, decoding)
 
 
 def _why(unreadable: Sequence[Unreadable]) -> str:

@@ -14,7 +14,7 @@ from edgeworthy.errors import ModelFileError, OptionError
 from edgeworthy.evidence import Activation
 from edgeworthy.frames import Frame, Mode
 from edgeworthy.images import Pixels, normalise
-from edgeworthy.runtime import FileFacts, Port, Provider, Session, SideBySide, facts_of
+from edgeworthy.runtime import FileFacts, Port, Provider, Session, SideBySide, facts_of, worth_their_own
 
 
 class FileModel:
@@ -31,6 +31,7 @@ class FileModel:
     Attributes:
         path: of the file.
         class_names: from the file, or the ids where it has no names; empty where neither is known yet.
+        worth_repeating: whether it may be loaded once for each of the `jobs`.
 
     Raises:
         ModelFileError: where the file is no classifier of pictures.
@@ -48,6 +49,8 @@ class FileModel:
         optimize: bool = True,
     ) -> None:
         session = Session(Path(file), threads=threads, provider=provider, optimize=optimize)
+        size = session.path.stat().st_size
+        self.worth_repeating = worth_their_own(provider, size, jobs)
         self.path, self.provider = session.path, provider
         self._sessions = SideBySide(session, jobs=jobs, threads=threads)
         self._facts = facts_of(session)

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from edgeworthy import machine
 from edgeworthy.contract import Normalization
+from edgeworthy.crew import Pool, pooled
 from edgeworthy.decoding import STRICT, Decoding
 from edgeworthy.errors import ImageError, OptionError
 from edgeworthy.filemodel import FileModel, shared_out
 from edgeworthy.frames import Frame, Mode
 from edgeworthy.images import framed
 from edgeworthy.pictures import Picture, Pictures
-from edgeworthy.pipeline import side_by_side
 from edgeworthy.results import Prediction, Score, Unreadable
 from edgeworthy.runtime import Provider
 
@@ -35,11 +35,14 @@ class Predictor:
         normalization: in place of the file's.
         top_k: number of classes to give for each picture, best first; None gives all.
         threshold: leaves out classes with a smaller probability.
-        jobs: pictures at a time, each from the file to its classes on a thread of its own; 0 takes as many
-            as there are cores for them.
+        jobs: pictures at a time, each from the file to its classes on a thread, or in a process, of its own;
+            0 takes as many as there are cores for them.
         threads: for one picture; 0 takes the cores that `jobs` leaves to it.
         decoding: what to do about files that end too early, and with JPEG files far larger than the input.
         provider: what computes: the CPU, or what another package of ONNX Runtime brings.
+        pool: who works: threads of this process; processes, which hold the model once each and know nothing
+            of what this one has told Pillow or fsspec; or, with `auto`, after some hundred pictures, those
+            of the two that turn out to be quicker.
 
     Attributes:
         frame, frame_source: what is done to pictures, and who said so.
@@ -61,17 +64,32 @@ class Predictor:
         threads: int = 0,
         decoding: Decoding = STRICT,
         provider: Provider = "cpu",
+        pool: Pool = "threads",
     ) -> None:
         if top_k is not None and top_k < 1:
             raise OptionError(
                 f"The number of classes {top_k} is not above zero.", hint="Give --top-k 1 or more."
             )
+        if pool not in get_args(Pool):
+            raise OptionError(f"Unknown pool {pool!r}.", hint=f"Use one of: {', '.join(get_args(Pool))}.")
         self._jobs, threads = shared_out(jobs, threads)
         self._model = FileModel(
             file, normalization=normalization, jobs=self._jobs, threads=threads, provider=provider
         )
         self._top_k, self._threshold, self._decoding = top_k, threshold, decoding
         self.frame, self.frame_source = self._model.frame(frame)
+        self._pool: Pool = pool if pool != "auto" or self._model.worth_repeating else "threads"
+        self._alone = {
+            "file": self._model.path.absolute(),
+            "frame": self.frame,
+            "normalization": self._model.normalization,
+            "top_k": top_k,
+            "threshold": threshold,
+            "jobs": 1,
+            "threads": threads,
+            "decoding": decoding,
+            "provider": provider,
+        }
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -112,14 +130,28 @@ class Predictor:
 
         def classified(picture: Picture) -> Prediction | Unreadable:
             try:
-                return self._classified(picture)
+                return self.classify(picture)
             finally:
                 if picture.decoded:
                     free.release()
 
-        return side_by_side(classified, taken(), self._jobs)
+        return pooled(
+            classified,
+            taken(),
+            self._jobs,
+            pool=self._pool,
+            make=classifier,
+            arguments=(self._alone,),
+            stays=lambda picture: picture.decoded,
+            same=lambda: not self._model.is_stale,
+        )
 
-    def _classified(self, picture: Picture) -> Prediction | Unreadable:
+    def classify(self, picture: Picture) -> Prediction | Unreadable:
+        """One picture, on the caller's thread.
+
+        Raises:
+            ModelFileError: where the file fails on it, or names another number of classes.
+        """
         try:
             pixels = framed(picture, self.frame, decoding=self._decoding)
         except ImageError as error:
@@ -127,6 +159,11 @@ class Predictor:
         scores = self._model.probabilities(pixels)
         best = ranked(scores, self._model.class_names, top_k=self._top_k, threshold=self._threshold)
         return Prediction(path=picture.name, scores=best, time_s=picture.time_s)
+
+
+def classifier(settings: dict[str, Any]) -> Callable[[Picture], Prediction | Unreadable]:
+    """In a process of a pool: what classifies a picture."""
+    return Predictor(**settings).classify
 
 
 def predict(
@@ -141,6 +178,7 @@ def predict(
     threads: int = 0,
     decoding: Decoding = STRICT,
     provider: Provider = "cpu",
+    pool: Pool = "threads",
 ) -> Iterator[Prediction | Unreadable]:
     """Classify pictures with an ONNX file; arguments as for `Predictor`.
 
@@ -161,6 +199,7 @@ def predict(
         threads=threads,
         decoding=decoding,
         provider=provider,
+        pool=pool,
     )
     return predictor.predict(items)
 

@@ -6,6 +6,7 @@ Sessions use one thread unless told otherwise, so that figures repeat.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import threading
 from dataclasses import dataclass
@@ -39,7 +40,7 @@ _CPU = "CPUExecutionProvider"
 _PROVIDERS = {"cpu": _CPU, "cuda": "CUDAExecutionProvider", "openvino": "OpenVINOExecutionProvider"}
 _PACKAGES = {"cpu": "onnxruntime", "cuda": "onnxruntime-gpu", "openvino": "onnxruntime-openvino"}
 
-_OWN_AFTER = 256  # runs of a thread in the shared session: by then, loading another would have paid
+_OWN_AFTER = 256  # runs for each thread in the shared session: by then, loading another would have paid
 _OWN_BYTES = 512 * 2**20  # of the file, times the threads; larger files stay in one session
 _QUIET = 4  # ONNX Runtime's log level "fatal": everything else is reported as an exception
 
@@ -215,7 +216,7 @@ def worth_their_own(provider: Provider, size_bytes: int, jobs: int) -> bool:
 
 
 class SideBySide:
-    """One file for many threads: they share a session, until one has done enough to be worth its own.
+    """One file for many threads: they share a session, until they have done enough to be worth one each.
 
     ONNX Runtime's sessions can be shared, but threads in one wait for each other now and then: two threads
     do about 5 % more in sessions of their own (`benchmarks/throughput.py`). The weights are held once for
@@ -231,16 +232,28 @@ class SideBySide:
         self.shared, self._threads = shared, threads
         self._file = shared.path.stat()
         self._apart = worth_their_own(shared.provider, self._file.st_size, jobs)
-        self._mine = threading.local()
+        self._runs, self._begin = itertools.count(), jobs * _OWN_AFTER
+        self._idle: list[Session] = []  # of those besides the shared one
+        self._to_load, self._counting = jobs - 1, threading.Lock()
 
     def scores(self, batch: Array) -> Array:
-        """As `Session.scores`, in the session that is this thread's by now."""
-        session: Session | None = getattr(self._mine, "session", None)
-        if session is None and self._apart:
-            self._mine.runs = getattr(self._mine, "runs", 0) + 1
-            if self._mine.runs == _OWN_AFTER:
-                session = self._mine.session = self._own()
-        return (session or self.shared).scores(batch)
+        """As `Session.scores`, in a session that no other thread uses meanwhile, where there is one."""
+        session = self._taken() if self._apart else self.shared
+        try:
+            return session.scores(batch)
+        finally:
+            if session is not self.shared:
+                self._idle.append(session)
+
+    def _taken(self) -> Session:
+        with contextlib.suppress(IndexError):
+            return self._idle.pop()
+        if not self._to_load or next(self._runs) < self._begin:
+            return self.shared
+        with self._counting:
+            mine = self._to_load > 0
+            self._to_load -= mine
+        return self._loaded() if mine else self.shared
 
     @property
     def is_stale(self) -> bool:
@@ -256,11 +269,13 @@ class SideBySide:
             before.st_mtime_ns,
         )
 
-    def _own(self) -> Session:
-        with contextlib.suppress(ModelFileError):  # gone or changed: what is loaded goes on
-            if not self.is_stale:
-                return Session(self.shared.path, threads=self._threads)
-        return self.shared
+    def _loaded(self) -> Session:
+        if not self.is_stale:
+            with contextlib.suppress(ModelFileError):
+                session = Session(self.shared.path, threads=self._threads)
+                if not self.is_stale:
+                    return session
+        return self.shared  # the file is gone or changed: what is loaded goes on
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,9 +1,8 @@
 """Run something native in a child process with limits: a crash becomes a value.
 
 The child is this module run as a program. It reads one JSON request a line, calls the function of
-that dotted name, and answers with one JSON line; arguments and results are JSON values. It is no
-`multiprocessing` worker, which would import the caller's own script again. It bounds crashes, time
-and memory; it does not confine malicious native code.
+that dotted name, and answers with one JSON line; arguments and results are JSON values. It bounds
+crashes, time and memory; it does not confine malicious native code.
 """
 
 from __future__ import annotations
@@ -24,9 +23,9 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Literal, Self
 
+from edgeworthy.children import Child, answers, start_module
 from edgeworthy.errors import EdgeworthyError, rebuilt
 from edgeworthy.memory import give_back
-from edgeworthy.silence import without_telemetry
 
 Status = Literal["done", "raised", "crashed", "timeout"]
 
@@ -79,7 +78,7 @@ class Sandbox:
         self._preload = preload
         self._needless = [] if torch else list(_NEEDLESS)
         self._leads = leads and hasattr(os, "killpg")
-        self._child: subprocess.Popen[bytes] | None = None
+        self._child: Child | None = None
         self._replies: queue.Queue[bytes] = queue.Queue()
         self._errors: Any = None
         self._pool = ThreadPoolExecutor(1)
@@ -102,7 +101,7 @@ class Sandbox:
         if self._child is None or self._child.poll() is not None:
             self._start()
         child = self._child
-        if child is None or child.stdin is None:
+        if child is None:
             return Outcome(status="crashed", message="the child process did not start")
         try:
             child.stdin.write(json.dumps([function, args]).encode() + b"\n")
@@ -153,9 +152,8 @@ class Sandbox:
         child.kill()
         child.wait()
         for stream in (child.stdin, child.stdout, self._errors):
-            if stream is not None:
-                with contextlib.suppress(OSError):
-                    stream.close()
+            with contextlib.suppress(OSError):
+                stream.close()
 
     def _start(self) -> None:
         self._end()
@@ -165,20 +163,16 @@ class Sandbox:
             self._errors = tempfile.TemporaryFile()
             self._replies = queue.Queue()
             arguments = [str(self._memory_bytes or 0), self._preload, *self._needless]
-            places = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), self._scratch.name)
-            environment = os.environ | places | {"PYTHONSAFEPATH": "1"}
-            without_telemetry(environment)
-            self._child = subprocess.Popen(
-                [sys.executable, "-m", "edgeworthy.sandbox", *arguments],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
+            self._child = start_module(
+                "edgeworthy.sandbox",
+                *arguments,
+                environment=dict.fromkeys(("TMPDIR", "TEMP", "TMP"), self._scratch.name),
                 stderr=self._errors,
-                env=environment,
                 start_new_session=self._leads,
             )
             threading.Thread(target=_collect, args=(self._child.stdout, self._replies), daemon=True).start()
 
-    def _bury(self, child: subprocess.Popen[bytes]) -> Outcome:
+    def _bury(self, child: Child) -> Outcome:
         try:
             code = child.wait(timeout=10)
         except subprocess.TimeoutExpired:
@@ -230,8 +224,7 @@ def _answer(line: bytes) -> list[Any]:
 
 def serve(memory_bytes: int, preload: str, needless: Sequence[str] = ()) -> None:
     """The child: answer requests until the parent closes the pipe."""
-    replies = os.fdopen(os.dup(1), "wb", buffering=0)
-    os.dup2(2, 1)  # what native code prints must not look like an answer
+    replies = answers()  # what native code prints must not look like one
     for name in needless:
         sys.modules[name] = None  # type: ignore[assignment]
     if memory_bytes:
@@ -241,6 +234,7 @@ def serve(memory_bytes: int, preload: str, needless: Sequence[str] = ()) -> None
             importlib.import_module(preload)
     for line in sys.stdin.buffer:
         replies.write(json.dumps(_answer(line)).encode() + b"\n")
+        replies.flush()
         give_back()
 
 

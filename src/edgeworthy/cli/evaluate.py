@@ -19,6 +19,7 @@ from edgeworthy.cli.shared import (
     page_of,
     page_options,
     picture_progress,
+    pool_option,
     print_blocks,
     print_json,
     provider_option,
@@ -67,6 +68,7 @@ EXAMPLES = examples(
 )
 @page_options
 @click.option("--jobs", default=0, type=click.IntRange(min=0), help="Pictures at a time; 0 takes all cores.")
+@pool_option
 @provider_option
 @engine_options
 @decoding_options
@@ -106,6 +108,7 @@ def command(files: tuple[Path, ...], data: str, as_json: bool, **options: Any) -
                 engine=options["engine"],
                 address=options["address"],
                 workers=options["workers"],
+                pool=options["pool"],
                 on_start=on_start,
                 on_picture=on_picture,
             )

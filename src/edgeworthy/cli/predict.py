@@ -20,6 +20,7 @@ from edgeworthy.cli.shared import (
     normalization_of,
     normalization_options,
     output_console,
+    pool_option,
     print_json_line,
     provider_option,
     refuse_engine_options,
@@ -107,6 +108,7 @@ Result = Prediction | Unreadable
 @click.option(
     "--threads", default=0, type=click.IntRange(min=0), help="For one picture; 0 takes what --jobs leaves."
 )
+@pool_option
 @provider_option
 @engine_options
 @decoding_options
@@ -140,7 +142,7 @@ def command(file: Path, pictures: tuple[str, ...], as_json: bool, **options: Any
         "provider": options["provider"],
     }
     jobs = options["jobs"] or (0 if found.total is None else at_a_time(found.total, options["threads"]))
-    predictor = Predictor(file, **settings, jobs=jobs, threads=options["threads"])
+    predictor = Predictor(file, **settings, jobs=jobs, threads=options["threads"], pool=options["pool"])
     if options["engine"] == "ray":
         return _on_cluster(file, predictor, found, settings, options)
     drawings = Drawings(found, folder=options["annotate"], sheet=options["sheet"], force=options["force"])

@@ -254,14 +254,29 @@ def engine_options(function: F) -> F:
     return function
 
 
+def pool_option(function: F) -> F:
+    """`--pool`."""
+    return click.option(
+        "--pool",
+        default="auto",
+        show_default=True,
+        type=click.Choice(["auto", "threads", "processes"]),
+        help="Who works on this machine; auto lets both try on a long run.",
+    )(function)
+
+
 def refuse_engine_options(options: dict[str, Any]) -> None:
-    """Stop where an option of Ray's stands alone.
+    """Stop where an option of Ray's stands alone, or one of this machine's with it.
 
     Raises:
         OptionError: then.
     """
     if options["engine"] == "local" and (options["address"] or options["workers"]):
         raise OptionError("--address and --workers are for a Ray cluster.", hint="Add --engine ray.")
+    if options["engine"] == "ray" and options["pool"] != "auto":
+        raise OptionError(
+            "--pool is for this machine.", hint="On a cluster, a worker is a process: leave it out."
+        )
 
 
 @contextlib.contextmanager
