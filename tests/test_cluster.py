@@ -1,5 +1,6 @@
 """On a real Ray cluster of several processes the rows are those of one machine, whatever dies on the way."""
 
+import json
 import os
 import signal
 import threading
@@ -7,6 +8,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import fsspec
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
@@ -24,8 +26,25 @@ PICTURES = 300
 
 
 @pytest.fixture(scope="module")
-def ready():
-    """A cluster of two workers."""
+def store():
+    """An object store that speaks S3, on this machine; whatever asks for s3:// is sent to it."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            patch.setenv(name, "test")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        yield fsspec.filesystem("s3")
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def ready(store):
+    """A cluster of two workers, which see the store."""
     pytest.importorskip("ray.data")
     with cluster(workers=2) as running:
         yield running
@@ -218,15 +237,46 @@ def test_evaluate_loses_nothing_with_a_worker_that_is_killed(ready, place):
     assert spread == evaluate("m.onnx", examples)
 
 
-def test_pictures_at_addresses(ready, place, run, capsys):
-    """Workers open them for themselves."""
-    for path in sorted((place / "photos").iterdir())[20:]:
-        path.unlink()
-    address = f"file://{place}/photos"
-    for engine in ("local", "ray"):
+def test_pictures_in_an_object_store(ready, store, place, capsys):
+    """Workers open them for themselves; rows and figures are those of the files."""
+    local = [path for path in sorted((place / "photos").iterdir()) if int(path.stem) < 20]
+    store.mkdir("photos")
+    for path in local:
+        store.put(str(path), f"photos/a b/{path.name}")
+    store.pipe("photos/a b/.hidden.png", b"left out")
+    (place / "list.txt").write_text("\n".join(map(str, local)))
+    words = ["labels.csv", "--json", "--frame", "stretch"]
+    figures, names = [], {}
+    for name, source, options in (
+        ("files", "@list.txt", ()),
+        ("local", "s3://photos/a b/", ()),
+        ("processes", "s3://photos/*/*.png", ("--pool", "processes")),
+        ("ray", "s3://photos/a b", ("--engine", "ray")),
+    ):
         with pytest.raises(SystemExit) as ended:
-            main(["predict", "m.onnx", address, "-o", f"{engine}.parquet", "--engine", engine])
+            main(["predict", "m.onnx", source, "-o", f"{name}.parquet", *options])
         assert ended.value.code == 1
+        found = rows(f"{name}.parquet")
+        names[name] = [Path(path).name for path in found["path"].to_pylist()]
+        assert found.drop(["path", "error"]).equals(rows("files.parquet").drop(["path", "error"]))
+        paths = dict.fromkeys(found["path"].to_pylist())
+        (place / "labels.csv").write_text("path,label\n" + "".join(f"{path},cat\n" for path in paths))
         capsys.readouterr()
-    assert rows("ray.parquet").equals(rows("local.parquet"))
-    assert rows("local.parquet")["path"][0].as_py() == f"file://{place}/photos/0000.png"
+        with pytest.raises(SystemExit):
+            main(["evaluate", "m.onnx", "--data", *words, *options])
+        figures.append(json.loads(capsys.readouterr().out)["runs"][0]["figures"])
+    assert names["files"] == names["local"] == names["processes"] == names["ray"]
+    assert figures == [figures[0]] * 4
+    assert rows("ray.parquet")["path"][0].as_py() == "s3://photos/a b/0000.png"
+
+
+def test_what_an_object_store_does_not_have(store, place, capsys):
+    for words, code, told in (
+        (["s3://photos/none.png"], 1, "s3://photos/none.png is not there"),
+        (["s3://nowhere/*.png"], 2, "The pattern matches no pictures: s3://nowhere/*.png"),
+    ):
+        with pytest.raises(SystemExit) as ended:
+            main(["predict", "m.onnx", *words])
+        assert ended.value.code == code
+        output = capsys.readouterr()
+        assert told in output.out + output.err

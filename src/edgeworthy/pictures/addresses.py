@@ -11,6 +11,7 @@ from edgeworthy.errors import ImageError, MissingExtraError, first_line
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+(::[^/]+)?://")
 _MOST_BYTES = 2**30  # of one picture
+_REACH = "Is the address right, the place to be reached, and are its credentials set?"
 
 
 def is_address(text: object) -> bool:
@@ -53,7 +54,7 @@ def addresses_at(entry: str, suffixes: frozenset[str]) -> Iterator[str]:
     system, path = _at(entry)
     try:
         if "*" in path or "?" in path:
-            found = system.glob(path)
+            found = [name for name in system.glob(path) if "/." in path or not _hidden(name, "")]
         elif system.isdir(path):
             found = [
                 name
@@ -63,7 +64,8 @@ def addresses_at(entry: str, suffixes: frozenset[str]) -> Iterator[str]:
         else:
             found = [path]
     except Exception as error:  # of any storage's library
-        raise ImageError(f"{entry} cannot be listed: {first_line(error)}.") from error
+        told = first_line(error).rstrip(".")
+        raise ImageError(f"{entry} cannot be listed: {told}.", hint=_REACH) from error
     return (str(system.unstrip_protocol(name)) for name in sorted(found))
 
 
