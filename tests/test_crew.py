@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgeworthy import crew, errors, evaluate, predict
+from edgeworthy import crew, errors, evaluate, machine, predict
 from edgeworthy.contract import output_name
 from edgeworthy.crew import Crew, pooled
 from edgeworthy.errors import EdgeworthyError, ModelFileError, OptionError
@@ -126,6 +126,30 @@ def test_where_no_process_starts_threads_work_or_it_is_said(soon, monkeypatch):
         list(pooled(str.upper, WORDS, 2, pool="processes", **UPPER))
     monkeypatch.setattr(sys, "executable", "/bin/false")
     assert list(pooled(str.upper, WORDS, 2, pool="auto", **UPPER)) == [word.upper() for word in WORDS]
+
+
+def test_where_memory_is_short_threads_work(soon, monkeypatch):
+    here = []
+    monkeypatch.setattr(machine, "free_bytes", lambda: 2**30)
+    list(pooled(here.append, WORDS, 2, pool="auto", each_bytes=2**28, **UPPER))
+    assert len(here) == len(WORDS)
+    here.clear()
+    list(pooled(here.append, WORDS, 2, pool="auto", each_bytes=2**20, **UPPER))
+    assert len(here) < len(WORDS)
+
+
+def test_free_memory_is_that_of_the_machine_and_of_the_container(tmp_path, monkeypatch):
+    for name, place in (("_MEMORY", "meminfo"), ("_BUDGET", "")):
+        monkeypatch.setattr(machine, name, tmp_path / place)
+    assert machine.free_bytes() is None
+    (tmp_path / "meminfo").write_text("MemTotal: 900 kB\nMemAvailable: 500 kB\nHugePages_Free: 0\n")
+    assert machine.free_bytes() == 500 * 1024
+    (tmp_path / "memory.max").write_text("300000\n")
+    (tmp_path / "memory.current").write_text("200000\n")
+    (tmp_path / "memory.stat").write_text("anon 5\ninactive_file 50000\n")
+    assert machine.free_bytes() == 150_000
+    (tmp_path / "memory.max").write_text("max\n")
+    assert machine.free_bytes() == 500 * 1024
 
 
 def test_what_has_changed_since_it_was_loaded_is_left_to_threads(soon):

@@ -24,6 +24,7 @@ from itertools import islice
 from types import TracebackType
 from typing import Any, Generic, Literal, Self, TypeVar
 
+from edgeworthy import machine
 from edgeworthy.children import Child, answers, start_module
 from edgeworthy.errors import EdgeworthyError, OptionError
 from edgeworthy.pipeline import side_by_side
@@ -39,6 +40,8 @@ _WINDOW = 256  # items before the other way has its turn
 _TURNS = 2  # that each of them has
 _TOGETHER = 4  # items that are sent to a process at a time
 _AT_ONCE = 2  # tasks that a process has at a time: the one that it does, and the next
+_AHEAD = 3  # tasks for each of these, finished or waiting
+_PROCESS_BYTES = 100 * 2**20  # Python, NumPy, Pillow and ONNX Runtime take 60 MB
 
 
 class Crew(Generic[Item, Result]):
@@ -109,7 +112,8 @@ class Crew(Generic[Item, Result]):
                 free.put(worker)
             return [otherwise(item) for item in task]
 
-        for results in side_by_side(done, _tasks(items, stays), len(self._workers) * _AT_ONCE):
+        threads = len(self._workers) * _AT_ONCE
+        for results in side_by_side(done, _tasks(items, stays), threads, ahead=_AHEAD):
             yield from results
 
     def close(self) -> None:
@@ -203,6 +207,7 @@ def pooled(
     pool: Pool,
     make: Callable[..., Callable[[Item], Result]],
     arguments: tuple[Any, ...],
+    each_bytes: int = 0,
     stays: Callable[[Item], bool] = lambda item: False,
     same: Callable[[], bool] = lambda: True,
 ) -> Iterator[Result]:
@@ -213,9 +218,10 @@ def pooled(
         items: to work on; few of them are held at any time.
         jobs: items at a time.
         pool: who works: threads, processes, or, after the first few hundred items, those of the two that have
-            done more when each had its turn.
+            done more when each had its turn; threads, where processes would take half of the free memory.
         make: makes `work` in a process, see `Crew`.
         arguments: for it.
+        each_bytes: what it loads.
         stays: whether an item cannot be sent to a process.
         same: whether what a process has loaded by now is still what `work` works with; else, threads do it.
 
@@ -228,8 +234,10 @@ def pooled(
         return side_by_side(work, some, jobs)
 
     rest = _Rest(items)
+    if pool == "auto" and (jobs == 1 or not _fits(jobs, each_bytes)):
+        pool = "threads"
     if pool != "processes":
-        yield from threads(rest if pool == "threads" or jobs == 1 else rest.take(_FIRST))
+        yield from threads(rest if pool == "threads" else rest.take(_FIRST))
     if not rest:
         return
     with Crew(jobs, make, arguments) as crew:
@@ -250,6 +258,11 @@ def pooled(
         if way is threads:
             crew.close()
         yield from way(rest)
+
+
+def _fits(jobs: int, each_bytes: int) -> bool:
+    free = machine.free_bytes()
+    return free is None or jobs * (_PROCESS_BYTES + each_bytes) < free / 2
 
 
 def _quicker(

@@ -17,7 +17,7 @@ from edgeworthy.contract import Normalization
 from edgeworthy.crew import Pool, pooled
 from edgeworthy.decoding import STRICT, Decoding
 from edgeworthy.errors import ImageError, OptionError
-from edgeworthy.filemodel import FileModel, shared_out
+from edgeworthy.filemodel import LOADED, FileModel, shared_out
 from edgeworthy.frames import Frame, Mode
 from edgeworthy.images import frame_picture, open_picture
 from edgeworthy.labelled import Labelled, read_labelled, resolve
@@ -138,6 +138,7 @@ def evaluate(
                 pool=pool if repeat and against is None else "threads",
                 make=local_observer,
                 arguments=(loaded, _seats(entries, models), decoding),
+                each_bytes=LOADED * sum(model.size_bytes for model in models),
                 same=lambda: not any(model.is_stale for model in models),
             )
         unreadable = _noted(entries, seen, on_picture)

@@ -16,6 +16,8 @@ from edgeworthy.frames import Frame, Mode
 from edgeworthy.images import Pixels, normalise
 from edgeworthy.runtime import FileFacts, Port, Provider, Session, SideBySide, facts_of, worth_their_own
 
+LOADED = 2  # times the file's bytes are held while it is loaded: as they are read, and as they are used
+
 
 class FileModel:
     """What classifies pixels, from the ONNX file alone; its methods may be called by several threads.
@@ -30,6 +32,7 @@ class FileModel:
 
     Attributes:
         path: of the file.
+        size_bytes: of the file.
         class_names: from the file, or the ids where it has no names; empty where neither is known yet.
         worth_repeating: whether it may be loaded once for each of the `jobs`.
 
@@ -49,8 +52,8 @@ class FileModel:
         optimize: bool = True,
     ) -> None:
         session = Session(Path(file), threads=threads, provider=provider, optimize=optimize)
-        size = session.path.stat().st_size
-        self.worth_repeating = worth_their_own(provider, size, jobs)
+        self.size_bytes = session.path.stat().st_size
+        self.worth_repeating = worth_their_own(provider, self.size_bytes, jobs)
         self.path, self.provider = session.path, provider
         self._sessions = SideBySide(session, jobs=jobs, threads=threads)
         self._facts = facts_of(session)

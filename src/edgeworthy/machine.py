@@ -10,6 +10,8 @@ from pathlib import Path
 _CPUS = Path("/proc/cpuinfo")
 _TICKS = Path("/proc/stat")
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")  # microseconds of processor time, and in what period
+_MEMORY = Path("/proc/meminfo")
+_BUDGET = Path("/sys/fs/cgroup")  # of memory: its files memory.max, memory.current and memory.stat
 
 
 def cores() -> int:
@@ -23,6 +25,26 @@ def cores() -> int:
         return max(1, min(allowed, round(int(quota) / int(period))))
     except (OSError, ValueError, ZeroDivisionError):  # no quota, or none that is known
         return allowed
+
+
+def free_bytes() -> int | None:
+    """Memory that can be had without swapping, and within the container's limit; None where nobody says.
+
+    Sources: proc_meminfo(5), "MemAvailable"; cgroup v2, "memory.max" less what is in use and no file's cache.
+    """
+    found = []
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        found.append(1024 * _numbers(_MEMORY)["MemAvailable:"])
+    with contextlib.suppress(OSError, ValueError, KeyError):  # "max" where there is no limit
+        most, used = (int((_BUDGET / f"memory.{name}").read_text()) for name in ("max", "current"))
+        found.append(most - used + _numbers(_BUDGET / "memory.stat")["inactive_file"])
+    return min(found, default=None)
+
+
+def _numbers(path: Path) -> dict[str, int]:
+    """Of a file with a name and a number in each line."""
+    lines = (line.split() for line in path.read_text(encoding="ascii").splitlines())
+    return {line[0]: int(line[1]) for line in lines}
 
 
 def processor() -> str:

@@ -15,7 +15,7 @@ from edgeworthy.contract import Normalization
 from edgeworthy.crew import Pool, pooled
 from edgeworthy.decoding import STRICT, Decoding
 from edgeworthy.errors import ImageError, OptionError
-from edgeworthy.filemodel import FileModel, shared_out
+from edgeworthy.filemodel import LOADED, FileModel, shared_out
 from edgeworthy.frames import Frame, Mode
 from edgeworthy.images import framed
 from edgeworthy.pictures import Picture, Pictures
@@ -142,6 +142,7 @@ class Predictor:
             pool=self._pool,
             make=classifier,
             arguments=(self._alone,),
+            each_bytes=LOADED * self._model.size_bytes,
             stays=lambda picture: picture.decoded,
             same=lambda: not self._model.is_stale,
         )
