@@ -14,6 +14,7 @@ from typing import Any
 from edgeworthy.errors import SourceError, first_line
 from edgeworthy.sources.base import SourceRequest, TrainedModel
 from edgeworthy.sources.checkpoint import load_weights, read_checkpoint
+from edgeworthy.sources.dinat import mend_dinat_if_loaded, mend_dinat_in
 from edgeworthy.sources.timm_library import describe_timm
 from edgeworthy.sources.torchvision_shim import mend_torchvision
 
@@ -37,10 +38,12 @@ class CallableAdapter:
         is_file = place.endswith(".py")
         with importable(Path(place).parent.resolve() if is_file else Path.cwd()):
             module = _import_file(Path(place)) if is_file else _import_module(place)
+            mend_dinat_if_loaded()
             model = _build(module, name, request.spec)
-        notes: tuple[str, ...] = ()
+        notes = mend_dinat_in(model)
         if request.checkpoint:
-            state, notes = read_checkpoint(request.checkpoint, trust_pickle=request.trust_pickle)
+            state, said = read_checkpoint(request.checkpoint, trust_pickle=request.trust_pickle)
+            notes += said
             load_weights(model, state, request.spec)
         source = f"{Path(place).name}:{name}" if is_file else request.spec
         return describe_timm(model, source, untrained=request.untrained, notes=notes)

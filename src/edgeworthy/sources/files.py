@@ -12,6 +12,7 @@ from edgeworthy.sources.base import SourceRequest, TrainedModel
 from edgeworthy.sources.callables import importable
 from edgeworthy.sources.checkpoint import module_in, read_content, state_in
 from edgeworthy.sources.detection import Finding, examine
+from edgeworthy.sources.dinat import mend_dinat_in
 from edgeworthy.sources.programs import load_program, load_script
 from edgeworthy.sources.timm_library import describe_timm
 from edgeworthy.sources.torchvision_shim import mend_torchvision
@@ -121,7 +122,7 @@ def _weights(path: Path, found: Finding, request: SourceRequest) -> tuple[Traine
         raise _architecture_wanted(path, state_in(content, path)[0])
     what = f"a whole model of the class {type(module).__module__}.{type(module).__qualname__}"
     _stands_alone(path, what, request)
-    return describe_timm(module, _shown(path)), what
+    return describe_timm(module, _shown(path), notes=mend_dinat_in(module)), what
 
 
 def _architecture_wanted(path: Path, state: dict[str, Tensor]) -> CheckpointError:

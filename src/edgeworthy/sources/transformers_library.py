@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from edgeworthy.contract import CHANNELS
 from edgeworthy.errors import CheckpointError, OptionError, SourceError
 from edgeworthy.labels import ClassNames
-from edgeworthy.sources import hub, imagegpt, naflex
+from edgeworthy.sources import dinat, hub, imagegpt, naflex
 from edgeworthy.sources.base import SourceRequest, TrainedModel, told_as
 from edgeworthy.sources.checkpoint import read_checkpoint
 from edgeworthy.sources.image_processors import pipeline_of
@@ -52,8 +52,10 @@ class TransformersAdapter:
             config = _without_repeated_count(hub.read_config(place))
             if request.prompts:
                 return _zero_shot(place, config, request)
+            said = (dinat.mend_dinat(),) if config.model_type == dinat.KIND else ()
             architecture = _architecture(place, config)
-            return _classifier(place, config, architecture, request)
+            trained = _classifier(place, config, architecture, request)
+            return replace(trained, notes=(*trained.notes, *said))
 
 
 def _without_repeated_count(config: Any) -> Any:
