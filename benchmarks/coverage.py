@@ -136,6 +136,9 @@ def _of_transformers() -> Iterator[Candidate]:
     from benchmarks.small_configs import OVERRIDES, small_config
     from transformers import AutoModelForImageClassification
 
+    from edgeworthy.sources.dinat import mend_dinat
+
+    mend_dinat()
     for kind in OVERRIDES:
         try:
             parameters = _parameters(AutoModelForImageClassification.from_config(small_config(kind)))
