@@ -107,17 +107,6 @@ def test_neighbours_are_those_of_nattens_kernels():
     ]  # fmt: skip
 
 
-@pytest.mark.skipif(dinat._natten() is None, reason="natten up to 0.17.4 is not installed")
-def test_values_are_those_of_natten():
-    scores_of, sums_of = dinat._natten()
-    for height, width, *how in CASES:
-        query, key, value, biases = drawn(height, width, how[0])
-        scores = attention_scores(query, key, biases, *how)
-        torch.testing.assert_close(scores, scores_of(query, key, biases, *how))
-        weights = scores.softmax(-1)
-        torch.testing.assert_close(weighted_values(weights, value, *how), sums_of(weights, value, *how))
-
-
 @pytest.fixture
 def fresh_tables():
     """No table of an earlier test, nor of this one afterwards."""
