@@ -129,13 +129,18 @@ def test_where_no_process_starts_threads_work_or_it_is_said(soon, monkeypatch):
 
 
 def test_where_memory_is_short_threads_work(soon, monkeypatch):
-    here = []
+    started = []
+
+    def start(name):
+        started.append(name)
+        raise OSError
+
+    monkeypatch.setattr(crew, "start_module", start)
     monkeypatch.setattr(machine, "free_bytes", lambda: 2**30)
-    list(pooled(here.append, WORDS, 2, pool="auto", each_bytes=2**28, **UPPER))
-    assert len(here) == len(WORDS)
-    here.clear()
-    list(pooled(here.append, WORDS, 2, pool="auto", each_bytes=2**20, **UPPER))
-    assert len(here) < len(WORDS)
+    for each_bytes, expected in ((2**28, 0), (2**20, 2)):
+        found = pooled(str.upper, WORDS, 2, pool="auto", each_bytes=each_bytes, **UPPER)
+        assert len(list(found)) == len(WORDS)
+        assert len(started) == expected
 
 
 def test_free_memory_is_that_of_the_machine_and_of_the_container(tmp_path, monkeypatch):
