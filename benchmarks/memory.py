@@ -1,7 +1,8 @@
 """Peak memory of `edgeworthy predict` on a thousand and on two hundred thousand pictures.
 
 The pictures are a few small ones, named again and again in a list; the model is tiny, so that what grows with
-the number of pictures is not hidden behind its weights. Rows are written to each kind of file.
+the number of pictures is not hidden behind its weights. Rows are written to each kind of file, by threads and
+by processes; what is chosen by itself goes from the one to the other once, after some hundred pictures.
 
 With --driver, only the process that was called is measured, Ray's own workers and processes left out, for
 `predict --engine ray` and for `evaluate` with either engine: the figures of docs/scale.md.
@@ -16,6 +17,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from itertools import product
 from pathlib import Path
 
 from PIL import Image
@@ -90,18 +92,19 @@ def main() -> None:
         if options.driver:
             drivers(place, file, options.counts)
             return
-        for output in ("rows.jsonl", "rows.csv", "rows.parquet"):
+        for pool, output in product(("threads", "processes"), ("rows.jsonl", "rows.csv", "rows.parquet")):
             peaks = []
             for count in options.counts:
                 names = (f"{place / str(number % PICTURES)}.jpg\n" for number in range(count))
                 (place / "list.txt").write_text("".join(names))
-                target = place / f"{count}-{output}"
+                target = place / f"{count}-{pool}-{output}"
                 command = [sys.executable, "-m", "edgeworthy", "predict", str(file), f"@{place / 'list.txt'}"]
-                peaks.append(peak_bytes([*command, "-o", str(target)], dict(os.environ)))
+                peaks.append(peak_bytes([*command, "-o", str(target), "--pool", pool], dict(os.environ)))
             few, many = peaks
             rows.append(
                 {
                     "output": output,
+                    "pool": pool,
                     **{
                         f"{count}": round(peak / 1e6)
                         for count, peak in zip(options.counts, peaks, strict=True)

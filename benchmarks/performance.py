@@ -129,13 +129,15 @@ def memory(rows: list[dict[str, Any]]) -> Iterator[str]:
     yield from ("## Memory", "")
     yield (
         "Peak memory of `predict` with a tiny model on so many pictures, all its processes together. "
-        f"Target: at most {rows[0]['target']} times (`benchmarks/memory.py`)."
+        f"Target: at most {rows[0]['target']} times (`benchmarks/memory.py`). Long runs may go from threads "
+        "to processes, once: each holds Python, its libraries and the model. Of a short run, Parquet's rows "
+        "are written when they have ended; of a long one, while they work."
     )
     yield ""
-    yield f"| rows go to | {int(few):,} pictures, MB | {int(many):,} pictures, MB | ratio |"
-    yield "|---|---:|---:|---:|"
+    yield f"| by | rows go to | {int(few):,} pictures, MB | {int(many):,} pictures, MB | ratio |"
+    yield "|---|---|---:|---:|---:|"
     for row in rows:
-        yield f"| {row['output']} | {row[few]} | {row[many]} | **{row['ratio']:.2f}** |"
+        yield f"| {row['pool']} | {row['output']} | {row[few]} | {row[many]} | **{row['ratio']:.2f}** |"
 
 
 def int8(rows: list[dict[str, Any]]) -> Iterator[str]:

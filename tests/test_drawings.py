@@ -97,3 +97,12 @@ def test_a_picture_is_never_overwritten_by_its_own_drawing(tmp_path, pictures):
 
 def test_a_file_name_with_a_line_end_is_drawn():
     contact_sheet([(Image.new("RGB", (64, 48)), prediction(path="a/two\nlines.png"))])
+
+
+def test_a_sheet_that_cannot_be_written_is_refused_before_the_work(tmp_path, monkeypatch):
+    def refuse(dir):
+        raise PermissionError(13, "Permission denied", str(dir))
+
+    monkeypatch.setattr("tempfile.TemporaryFile", refuse)
+    with pytest.raises(TargetError, match=r"sheet\.png cannot be written: Permission denied"):
+        Drawings([], folder=None, sheet=tmp_path / "sheet.png", force=False)

@@ -54,7 +54,7 @@ def predict_parts(
         OptionError: where a picture is in no place of its own.
         EdgeworthyError: what a worker raises.
     """
-    total = counted(pictures)
+    total = total_of(pictures)
     size = max(1, min(_PICTURES, -(-total // (cluster.workers * _TASKS))))
     arguments = (file.read_bytes(), file.name, settings, str(folder.resolve()))
     return cluster.map(part_writer, arguments, _ranges(pictures, total, size, parts))
@@ -72,7 +72,7 @@ def part_writer(content: bytes, name: str, settings: dict[str, Any], folder: str
     return write
 
 
-def counted(pictures: Pictures) -> int:
+def total_of(pictures: Pictures) -> int:
     """How many there are.
 
     Raises:

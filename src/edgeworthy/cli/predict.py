@@ -32,7 +32,7 @@ from edgeworthy.frames import MODES
 from edgeworthy.model import draft
 from edgeworthy.pictures import EVERY
 from edgeworthy.report.drawings import SHEET_HOLDS, Drawings
-from edgeworthy.report.tables import printable
+from edgeworthy.report.tables import counted, printable
 from edgeworthy.results import Prediction, Unreadable
 
 if TYPE_CHECKING:
@@ -177,11 +177,11 @@ def _on_cluster(
 ) -> int:
     """The same rows, in parts that the workers write."""
     from edgeworthy.cluster import cluster
-    from edgeworthy.distributed import counted, predict_parts
+    from edgeworthy.distributed import predict_parts, total_of
     from edgeworthy.report.parts import shared_parts
     from edgeworthy.report.runs import facts_for
 
-    output, total = options["output"], counted(pictures)
+    output, total = options["output"], total_of(pictures)
     facts = facts_for(file, predictor.settings, pictures)
     resume, force = options["resume"], options["force"]
     with (
@@ -209,7 +209,7 @@ def _on_cluster(
 def _say_what_was_written(output: Path, pictures: int, before: Run, *, left: bool) -> None:
     told = "" if left else ", all of them from before: nothing was left to do"
     told = told or (f", {before.pictures} of them from before" if before.pictures else "")
-    status_console().print(f"{output}: {pictures} pictures{told}", soft_wrap=True)
+    status_console().print(f"{output}: {counted(pictures, 'picture')}{told}", soft_wrap=True)
 
 
 def _refuse_mixtures(options: dict[str, Any]) -> None:

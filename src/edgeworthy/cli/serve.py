@@ -21,6 +21,7 @@ from edgeworthy.cli.shared import (
 )
 from edgeworthy.errors import MissingExtraError, OptionError
 from edgeworthy.frames import MODES
+from edgeworthy.report.tables import counted
 
 if TYPE_CHECKING:
     from edgeworthy.web.settings import Settings
@@ -142,9 +143,8 @@ def command(files: tuple[Path, ...], opened: bool, **options: Any) -> None:
         service = Service(classifiers, settings, jobs=jobs, fast_decode=options["fast_decode"])
         for classifier in classifiers.values():
             told = f"{classifier.frame.describe()} ({classifier.chosen_by})"
-            console.print(
-                f"{classifier.name}: {len(classifier.model.class_names)} classes, {told}", soft_wrap=True
-            )
+            classes = counted(len(classifier.model.class_names), "class")
+            console.print(f"{classifier.name}: {classes}, {told}", soft_wrap=True)
         _warn(settings)
         server, address = server_of(service, listener), address_of(settings, listener)
         console.print(f"Serving on {address}; Ctrl-C ends it", soft_wrap=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from edgeworthy.report.evaluation import percent
-from edgeworthy.report.tables import facts_table, printable
+from edgeworthy.report.tables import counted, facts_table, printable
 from edgeworthy.results import Agreement, Comparison, Finding, GraphNode, Parting
 
 if TYPE_CHECKING:
@@ -65,7 +65,8 @@ def facts(comparison: Comparison) -> Iterator[tuple[str, str]]:
         yield "Frame", one if one == other else f"first: {one}; second: {other}"
         if agreement.unreadable:
             first = agreement.unreadable[0].message
-            yield "Unread", f"{len(agreement.unreadable)} pictures could not be read, the first: {first}"
+            number = counted(len(agreement.unreadable), "picture")
+            yield "Unread", f"{number} could not be read, the first: {first}"
     yield "Classes", comparison.classes
     if comparison.kind == "file" and not comparison.structure:
         yield "Structure", "the same format, operators and contract"

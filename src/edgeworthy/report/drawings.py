@@ -7,6 +7,7 @@ import functools
 import io
 import math
 import re
+import tempfile
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -74,6 +75,8 @@ class Drawings:
                 folder.mkdir(parents=True, exist_ok=True)
             if sheet:
                 sheet.parent.mkdir(parents=True, exist_ok=True)
+            for place in filter(None, (folder, sheet.parent if sheet else None)):
+                tempfile.TemporaryFile(dir=place).close()  # now, not when all of the work is done
 
     def follow(self, pictures: Iterable[Picture]) -> Iterator[Picture]:
         """The same pictures; those are kept whose results are still to come, if any are drawn."""

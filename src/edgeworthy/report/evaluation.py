@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeworthy.report.tables import printable
+from edgeworthy.report.tables import counted, printable
 from edgeworthy.results import Against, ClassFigures, Evaluation, FrameReport, Interval, Run
 
 if TYPE_CHECKING:
@@ -39,10 +39,8 @@ def render_evaluation(evaluation: Evaluation) -> Iterator[RenderableType]:
 
 def headline(evaluation: Evaluation) -> str:
     """How many pictures, and how their labels were understood."""
-    return (
-        f"{evaluation.pictures} pictures of {printable(evaluation.data) or 'the list'}, labelled by "
-        f"{evaluation.labels}; in brackets, 95 % intervals"
-    )
+    pictures = f"{counted(evaluation.pictures, 'picture')} of {printable(evaluation.data) or 'the list'}"
+    return f"{pictures}, labelled by {evaluation.labels}; in brackets, 95 % intervals"
 
 
 def remarks(evaluation: Evaluation) -> Iterator[str]:
@@ -55,13 +53,16 @@ def remarks(evaluation: Evaluation) -> Iterator[str]:
     if evaluation.unknown:
         total = sum(evaluation.unknown.values())
         names = _listed([f"{label} ({count})" for label, count in evaluation.unknown.items()])
-        yield f"{total} pictures count nowhere, for no class stands for their label: {names}."
+        verb = "counts" if total == 1 else "count"
+        yield f"{counted(total, 'picture')} {verb} nowhere, for no class stands for the label: {names}."
     if evaluation.absent:
         number = len(evaluation.absent)
-        yield f"{number} classes of the model have no picture: {_listed(evaluation.absent)}."
+        verb = "has" if number == 1 else "have"
+        yield f"{counted(number, 'class')} of the model {verb} no picture: {_listed(evaluation.absent)}."
     if evaluation.unreadable:
         first = evaluation.unreadable[0].message
-        yield f"{len(evaluation.unreadable)} pictures could not be read, the first: {printable(first)}"
+        number = len(evaluation.unreadable)
+        yield f"{counted(number, 'picture')} could not be read, the first: {printable(first)}"
 
 
 def figures_of(run: Run) -> tuple[str, ...]:
@@ -102,7 +103,9 @@ def _frames(report: FrameReport) -> Text:
     from rich.text import Text
 
     text = Text.assemble((f"{printable(Path(report.file).name)}: ", "bold"), printable(report.advice))
-    text.append(f"\n  {report.flipped} pictures are recognised in one frame and not in another")
+    verb = "is" if report.flipped == 1 else "are"
+    flipped = counted(report.flipped, "picture")
+    text.append(f"\n  {flipped} {verb} recognised in one frame and not in another")
     text.append(":" if report.flipped else ".")
     for flip in report.flips[:_SHOWN]:
         answers = ", ".join(f"{mode}: {name}" for mode, name in flip.predicted.items())

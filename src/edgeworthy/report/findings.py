@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Iterator
 from typing import Any
 
-from edgeworthy.report.tables import printable
+from edgeworthy.report.tables import counted, printable
 from edgeworthy.results import SEVERITIES, LintReport, Severity
 from edgeworthy.rules import RULES
 from edgeworthy.rules.base import MENDINGS, Rule
@@ -110,11 +110,6 @@ def summary(report: LintReport) -> str:
     found = ", ".join(counted(count, severity) for count, severity in counts if count)
     passed = counted(len(report.passed), "rule")
     return f"{found or 'no findings'}; {passed} passed, {len(report.skipped)} skipped"
-
-
-def counted(count: int, noun: str) -> str:
-    """`1 error`, `2 errors`; information has no plural."""
-    return f"{count} {noun}{'' if count == 1 or noun == 'info' else 's'}"
 
 
 def _indented(paragraph: str) -> str:

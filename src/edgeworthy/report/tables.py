@@ -24,6 +24,12 @@ def facts_table(rows: Iterable[tuple[str, str]]) -> Table:
     return table
 
 
+def counted(count: int, noun: str) -> str:
+    """`1 error`, `2 errors`, `2 classes`; information has no plural."""
+    plural = "" if noun == "info" else "es" if noun.endswith("s") else "s"
+    return f"{count} {noun}{'' if count == 1 else plural}"
+
+
 def printable(text: str) -> str:
     """The text without characters that would steer a terminal or break a line."""
     return "".join(character if character.isprintable() else "\ufffd" for character in text)
