@@ -487,3 +487,14 @@ def test_odd_file_names_keep_rows_whole_and_alike(run, tmp_path):
         ["odd/cr\rx.png", r"odd/bad\udcff.png", "odd/two\nlines.png", 'odd/quote",.png']
     )
     "".join(lines).encode("utf-8")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+@pytest.mark.parametrize("words", [("rule", "EW301"), ("--help",)])
+def test_output_that_finds_no_room_is_told_once(words):
+    with Path("/dev/full").open("wb") as full:
+        command = [sys.executable, "-m", "edgeworthy", *words]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: What is written finds no room: No space left on device.\nnext: ")
+    assert done.stderr.count("\n") == 2

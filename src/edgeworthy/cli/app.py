@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import importlib
 import io
 import os
@@ -74,7 +75,8 @@ class LazyGroup(click.Group):
         try:
             return super().invoke(ctx)
         except BrokenPipeError:
-            return _reader_gone()
+            _output_to_nowhere()
+            return 0
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """From the table, without importing any of them."""
@@ -125,22 +127,32 @@ def _run(words: list[str]) -> int:
         status_console().print("interrupted", style="red")
         code = 130
     except BrokenPipeError:
-        code = _reader_gone()
+        _output_to_nowhere()  # the reader has seen enough
     except Exception as error:
-        _tell(_unforeseen(error), debug=debug)
+        full = isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}
+        _tell(_no_room(error) if full else _unforeseen(error), debug=debug)
+        if full:
+            _output_to_nowhere()
         code = 2
     return code
 
 
-def _reader_gone() -> int:
-    """Point stdout at nothing, or Python would complain again when it exits."""
+def _output_to_nowhere() -> None:
+    """Or Python would complain again when it exits."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
 
 
 def _call(words: list[str]) -> int:
     result: Any = app(words, prog_name="edgeworthy", standalone_mode=False)
     return result if isinstance(result, int) else 0
+
+
+def _no_room(error: Exception) -> EdgeworthyError:
+    """Of a file that a command is told to write, it has said so by itself."""
+    return EdgeworthyError(
+        f"What is written finds no room: {getattr(error, 'strerror', error)}.",
+        hint="Is the place full that standard output goes to, or the folder of temporary files?",
+    )
 
 
 def _unforeseen(error: Exception) -> EdgeworthyError:
