@@ -239,8 +239,11 @@ def test_what_the_first_exporter_cannot_write_the_second_one_does(target):
     assert made_by(target) == "torchscript"
 
 
-def test_where_the_first_exporter_writes_something_else_the_second_one_is_tried(target, monkeypatch):
-    def plant(exporter):
+@pytest.fixture
+def plant(monkeypatch):
+    """Lets an exporter write other weights than the model's."""
+
+    def planting(exporter):
         honest = exporter.trace
 
         def wrong(self, classifier, *args):
@@ -250,6 +253,10 @@ def test_where_the_first_exporter_writes_something_else_the_second_one_is_tried(
 
         monkeypatch.setattr(exporter, "trace", wrong)
 
+    return planting
+
+
+def test_where_the_first_exporter_writes_something_else_the_second_one_is_tried(target, plant):
     plant(TorchScriptExporter)
     stages = []
     assert export(Tiny(), target, on_stage=stages.append).parity.verdict == "same"
@@ -262,6 +269,25 @@ def test_where_the_first_exporter_writes_something_else_the_second_one_is_tried(
         errors.ParityError, match=r"predicts something else.*By way of dynamo: The file predicts"
     ):
         export(Tiny(), target, force=True)
+
+
+def test_the_original_gives_its_yardstick_once_a_picture_however_many_files_differ(
+    target, plant, monkeypatch
+):
+    from edgeworthy.exporting.classifier import Original
+
+    asked = []
+
+    def otherwise(self, picture, activation):
+        asked.append(picture.tobytes())
+        return self.probabilities(self._row(picture), activation)  # explains no difference
+
+    plant(TorchScriptExporter)
+    plant(DynamoExporter)
+    monkeypatch.setattr(Original, "otherwise", otherwise)
+    with pytest.raises(errors.ParityError):
+        export(Tiny(), target)
+    assert len(asked) == len(set(asked)) > 1
 
 
 def test_what_neither_exporter_can_write_names_both_reasons_and_the_opset_that_works(target):
@@ -605,7 +631,7 @@ def test_folding_the_normalisation_spares_what_subgraphs_use(target):
 def test_an_export_that_onnx_runtime_refuses_falls_short(target, monkeypatch):
     from edgeworthy import conversion
 
-    def refuse(path):
+    def refuse(path, **options):
         raise errors.ModelFileError(f"ONNX Runtime refuses {path}: no such operator")
 
     monkeypatch.setattr(conversion, "Session", refuse)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import re
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,7 +33,7 @@ from edgeworthy.frames import Frame
 from edgeworthy.images import framed, normalise
 from edgeworthy.memory import give_back
 from edgeworthy.model import Draft, Written, no_room, read, to_bytes
-from edgeworthy.parity import ROUGHEST, verify
+from edgeworthy.parity import ROUGHEST, Floats, verify
 from edgeworthy.pictures import list_pictures
 from edgeworthy.probes import Probe, standard_probes
 from edgeworthy.results import Parity
@@ -68,8 +69,9 @@ class Conversion:
         self._raw = self._current = self.copy = scratch
         self._module = prepared(trained.module)
         self.probes = _probes(settled, options)
-        self._pictures = [normalise(probe.pixels, settled.normalization, "nchw") for probe in self.probes]
         self._rows: list[npt.NDArray[np.float32]] = []
+        self._asking_s = 0.0
+        self._others: dict[int, Floats] = {}  # answers in other arithmetic, by probe
         self.baked_branch = False
         self.activation: Activation = "softmax"
         chosen = options.exporter
@@ -92,7 +94,7 @@ class Conversion:
 
         self.original: Original = Original(self._module, len(self._settled.class_names))
         self._ask(1)
-        self.original.repeat(self._pictures[0], self._rows[0])
+        self.original.repeat(self._picture(0), self._rows[0])
         if may_be_probabilities(self._rows[0]):
             self._ask(len(self.probes))
         self.activation = choose_activation(np.concatenate(self._rows), self._settled.activation)
@@ -107,6 +109,11 @@ class Conversion:
         self._logits = np.concatenate(self._rows)
         choose_activation(self._logits, self._settled.activation)  # what was asked for may not hold for all
         self._reference = self.original.probabilities(self._logits, self.activation)
+
+    @property
+    def seconds_a_picture(self) -> float:
+        """How long the original takes for one, by those it was asked about so far."""
+        return self._asking_s / len(self._rows)
 
     def trace(self) -> str:
         """Trace the classifier into the scratch folder; says by which exporter."""
@@ -230,37 +237,30 @@ class Conversion:
                 f"The graph was written, and {reason}", hint="Try another --opset, or --no-simplify."
             ) from error
 
-    def prove(self, session: Session) -> Parity:
-        """Compare the loaded file with the original.
+    def scores(self, session: Session) -> Floats:
+        """Ask the file as the platform would: normalised and laid out as the file itself says.
+
+        Returns:
+            Its probabilities [probes, classes].
+        """
+        layout = facts_of(session).layout
+        normalization = self._settled.normalization  # as it will be typed at upload
+        if self.contract.normalization is not None:
+            normalization = self._carved(session)
+        feeds = (normalise(probe.pixels, normalization, layout) for probe in self.probes)
+        return np.concatenate([session.scores(feed) for feed in feeds])
+
+    def prove(self, scores: Floats) -> Parity:
+        """Compare the file's probabilities with the original's.
 
         Raises:
             ParityError: where they part.
             SimplifyError: where they part, and did not before simplifying.
         """
-        parity = self._parity(session)
-        if parity.verdict != "different":
-            return parity
-        where = (
-            f"on the probe {parity.worst_probe!r} a probability differs by {parity.max_abs_diff:.2g}, "
-            f"allowed is {parity.tolerance:.2g}; the best class agrees on {parity.top1_agreement:.1%}"
-        )
-        if self._current != self._raw:
-            unsimplified = self._scratch / "unsimplified.onnx"
-            unsimplified.write_bytes(self._stamped(self._raw))
-            if self._parity(self.load(unsimplified)).verdict != "different":
-                raise SimplifyError(
-                    f"Simplifying changes the predictions: {where}.", hint="Use --no-simplify."
-                )
-        if parity.yardstick is not None and parity.tolerance == ROUGHEST:
-            raise ParityError(
-                f"The model is too rough to be proven: {where}, and rounding alone moves its own by "
-                f"{parity.yardstick:.2g}.",
-                hint="Does it draw random numbers, or compare values that differ by rounding alone?",
-            )
-        raise ParityError(
-            f"The file predicts something else than the model: {where}.",
-            hint="No file was written. Try another --opset, or see which operator the exporter changes.",
-        )
+        try:
+            return self._proven(scores)
+        finally:
+            self.original.rest()
 
     def evidence(self, parity: Parity) -> Evidence:
         """What the file shall remember."""
@@ -284,6 +284,32 @@ class Conversion:
             parity=parity,
         )
 
+    def _proven(self, scores: Floats) -> Parity:
+        parity = self._compared(scores)
+        if parity.verdict != "different":
+            return parity
+        where = (
+            f"on the probe {parity.worst_probe!r} a probability differs by {parity.max_abs_diff:.2g}, "
+            f"allowed is {parity.tolerance:.2g}; the best class agrees on {parity.top1_agreement:.1%}"
+        )
+        if self._current != self._raw:
+            unsimplified = self._scratch / "unsimplified.onnx"
+            unsimplified.write_bytes(self._stamped(self._raw))
+            if self._compared(self.scores(self.load(unsimplified))).verdict != "different":
+                raise SimplifyError(
+                    f"Simplifying changes the predictions: {where}.", hint="Use --no-simplify."
+                )
+        if parity.yardstick is not None and parity.tolerance == ROUGHEST:
+            raise ParityError(
+                f"The model is too rough to be proven: {where}, and rounding alone moves its own by "
+                f"{parity.yardstick:.2g}.",
+                hint="Does it draw random numbers, or compare values that differ by rounding alone?",
+            )
+        raise ParityError(
+            f"The file predicts something else than the model: {where}.",
+            hint="No file was written. Try another --opset, or see which operator the exporter changes.",
+        )
+
     def _carved(self, session: Session) -> Normalization:
         try:
             return Normalization.from_doc_string(session.doc_string)
@@ -293,8 +319,20 @@ class Conversion:
             ) from error
 
     def _ask(self, count: int) -> None:
+        started = time.perf_counter()
         for index in range(len(self._rows), count):
-            self._rows.append(self.original.ask(self._pictures[index], self.probes[index].name))
+            self._rows.append(self.original.ask(self._picture(index), self.probes[index].name))
+        self._asking_s += time.perf_counter() - started
+
+    def _picture(self, index: int) -> npt.NDArray[np.float32]:
+        """What the original is asked about, [1, C, H, W]; made anew each time, since large ones add up."""
+        return normalise(self.probes[index].pixels, self._settled.normalization, "nchw")
+
+    def _otherwise(self, index: int) -> Floats:
+        """See `Original.otherwise`; asked once a probe, however many files are compared."""
+        if index not in self._others:
+            self._others[index] = self.original.otherwise(self._picture(index), self.activation)
+        return self._others[index]
 
     def _stamped(self, path: Path) -> bytes:
         from edgeworthy.exporting.folding import fold_normalization
@@ -309,21 +347,14 @@ class Conversion:
             split_sums(model)
         return to_bytes(model)
 
-    def _parity(self, session: Session) -> Parity:
-        """Ask the file as the platform would: normalised and laid out as the file itself says."""
-        layout = facts_of(session).layout
-        normalization = self._settled.normalization  # as it will be typed at upload
-        if self.contract.normalization is not None:
-            normalization = self._carved(session)
-        feeds = (normalise(probe.pixels, normalization, layout) for probe in self.probes)
-        candidate = np.concatenate([session.scores(feed) for feed in feeds])
+    def _compared(self, scores: Floats) -> Parity:
         return verify(
             probes=[probe.name for probe in self.probes],
             reference=self._reference,
-            candidate=candidate,
+            candidate=scores,
             logits=self._logits,
             activation=self.activation,
-            otherwise=lambda probe: self.original.otherwise(self._pictures[probe], self.activation),
+            otherwise=self._otherwise,
             atol=self._options.atol,
         )
 

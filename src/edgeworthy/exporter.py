@@ -140,19 +140,18 @@ def _proven(
     with road.stage("ask") as done:
         graph.ask()
         done(f"{len(graph.probes)} probes")
-    slow = road.stages[-1].seconds / len(graph.probes)
     with road.stage("simplify") as done:
         done(graph.simplify())
     try:
-        return _stamped_and_proven(road, graph, sandbox, file, slow=slow)
+        return _stamped_and_proven(road, graph, sandbox, file)
     except ParityError:
         if not graph.split_sums():
             raise
-    return _stamped_and_proven(road, graph, sandbox, file, slow=slow)
+    return _stamped_and_proven(road, graph, sandbox, file)
 
 
 def _stamped_and_proven(
-    road: _Road, graph: Conversion, sandbox: Sandbox, file: Draft, *, slow: float
+    road: _Road, graph: Conversion, sandbox: Sandbox, file: Draft
 ) -> tuple[Written, Examination, Parity]:
     with road.stage("stamp") as done:
         written = graph.stamp(file)
@@ -161,10 +160,12 @@ def _stamped_and_proven(
     examination = Examination(graph.copy, sandbox)
     with road.stage("prove") as done:
         session = graph.load(file.path)
-        if slow < _SLOW_S:
+        if graph.seconds_a_picture < _SLOW_S:
             examination.begin()  # beside the proof
-        parity = graph.prove(session)
-        del session
+        scores = graph.scores(session)
+        del session  # its weights and activations, before the original may be asked for its yardstick
+        give_back()
+        parity = graph.prove(scores)
         give_back()
         done(f"largest difference {parity.max_abs_diff:.1g}, allowed {parity.tolerance:.1g}")
     return written, examination, parity

@@ -135,6 +135,10 @@ class Original:
         double = self._in_float64(picture, activation)
         return np.concatenate(answers if double is None else [double, *answers])
 
+    def rest(self) -> None:
+        """Let go of the copy in double precision, which is made anew when it is asked for again."""
+        self._double = None
+
     def _in_float64(self, picture: npt.NDArray[np.float32], activation: Activation) -> Floats | None:
         """Probabilities [1, classes] computed in double precision; None where the model refuses it."""
         try:
