@@ -230,7 +230,7 @@ class Conversion:
             UnexportableError: where ONNX Runtime refuses it.
         """
         try:
-            return Session(path)
+            return Session(path, lean=True)
         except ModelFileError as error:
             reason = error.message.replace(str(path), "it")
             raise UnexportableError(

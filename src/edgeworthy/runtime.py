@@ -66,6 +66,8 @@ class Session:
         optimize: whether ONNX Runtime may rewrite the graph before it runs it.
         provider: what computes; operators that it does not know are left to the CPU.
         profile: where ONNX Runtime shall write how long each operator takes; `end_profile` gives the file.
+        lean: for a few runs: without the block that holds all values of a run from the second on, which lies
+            beside what the first has taken, and can be as large.
 
     Raises:
         ModelFileError: where the file is missing, or ONNX Runtime refuses it.
@@ -80,6 +82,7 @@ class Session:
         optimize: bool = True,
         provider: Provider = "cpu",
         profile: Path | None = None,
+        lean: bool = False,
     ) -> None:
         without_telemetry(os.environ)
         import onnxruntime as ort
@@ -96,6 +99,7 @@ class Session:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = _QUIET
+        options.enable_mem_pattern = not lean
         if not optimize:
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         if profile:
