@@ -233,6 +233,21 @@ def test_a_larger_file_gets_more_time(tmp_path, monkeypatch):
     assert stuck.granted == [230.0]
 
 
+def test_a_file_that_is_too_large_to_be_simplified_is_not_given_to_the_simplifier(tmp_path, monkeypatch):
+    stuck = Stuck()
+    monkeypatch.setattr(examination.time, "monotonic", lambda: stuck.clock)
+    monkeypatch.setattr(examination, "SIMPLIFY_BELOW_BYTES", 1000)
+    path = tmp_path / "m.onnx"
+    path.write_bytes(bytes(1001))
+    Examination(path, stuck).finish()
+    assert len(stuck.granted) == 2
+
+
+def test_answers_of_a_file_are_no_views_into_what_onnx_runtime_holds(tmp_path):
+    answers = native._answers(str(classifier_file(tmp_path / "m.onnx")))
+    assert all(values.flags.owndata for outputs in answers.outputs for values in outputs)
+
+
 def test_a_static_check_loads_neither_runtime_nor_simplifier_nor_colours(tmp_path):
     path = str(classifier_file(tmp_path / "m.onnx"))
     code = (

@@ -23,6 +23,8 @@ _BUDGET_S, _BUDGET_S_PER_MB = 30.0, 2.0
 _LEAST_S = 1.0  # for a call after the budget is spent
 _IMPORTS_S = 60.0
 
+SIMPLIFY_BELOW_BYTES = 400 * 2**20
+
 _MEMORY_BYTES, _MEMORY_PER_BYTE = 2 << 30, 8  # onnxsim and ONNX Runtime hold a few copies of the weights
 
 
@@ -59,7 +61,8 @@ class Examination:
     """
 
     def __init__(self, path: Path, sandbox: Sandbox) -> None:
-        self._budget = _Budget(_seconds_for(size_of(path)))
+        self._size = size_of(path)
+        self._budget = _Budget(_seconds_for(self._size))
         self._path = str(path)
         self._sandbox = sandbox
         self._outcomes: dict[str, Future[Outcome]] = {}
@@ -67,8 +70,14 @@ class Examination:
     def begin(self, needs: Collection[str] = tuple(_CALLS)) -> None:
         """Make calls ahead of time, one after another: those for `checked`, `ran` and `simplified`."""
         for need in _CALLS:
-            if need in needs:
+            if need in needs and not (need == "simplified" and self._size > SIMPLIFY_BELOW_BYTES):
                 self._submit(need)
+
+    def finish(self) -> None:
+        """Make the calls, and wait for them: large models are better not parsed beside them."""
+        self.begin()
+        for outcome in self._outcomes.values():
+            outcome.result()
 
     @property
     def checked(self) -> Outcome:

@@ -116,6 +116,7 @@ def export(
             final = append_metadata(file, written, graph.evidence(parity).to_metadata())
             done("read back, the graph is the one that was proved")
         with road.stage("check") as done:
+            examination.finish()
             lint = _conformant(file.path, Path(target), examination, simplified=chosen.simplify)
             done(f"{len(lint.passed)} rules passed, {len(lint.skipped)} skipped")
         file.commit()

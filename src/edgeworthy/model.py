@@ -14,13 +14,15 @@ import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TextIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TextIO
 
 from edgeworthy.contract import MAX_FILE_BYTES
 from edgeworthy.errors import ModelFileError, NotConformantError, TargetError
 
 if TYPE_CHECKING:
     from onnx import ModelProto
+
+_PIECE_BYTES = 1 << 20
 
 
 def read_bytes(path: Path) -> bytes:
@@ -36,12 +38,16 @@ def read_bytes(path: Path) -> bytes:
         if not status.st_size:
             raise ModelFileError(f"{path} is empty.", hint="Make it again.")
         if status.st_size > MAX_FILE_BYTES:
-            raise ModelFileError(f"{path} has {status.st_size} bytes; an ONNX file ends at {MAX_FILE_BYTES}.")
+            raise _too_large(path, status.st_size)
         return path.read_bytes()
     except OSError as error:
         raise ModelFileError(
             f"{path} cannot be read: {error.strerror or error}.", hint="Give the path of an ONNX file."
         ) from error
+
+
+def _too_large(path: Path, size_bytes: int) -> ModelFileError:
+    return ModelFileError(f"{path} has {size_bytes} bytes; an ONNX file ends at {MAX_FILE_BYTES}.")
 
 
 def read(path: Path) -> ModelProto:
@@ -288,15 +294,29 @@ def append_metadata(file: Draft, written: Written, metadata: Mapping[str, str]) 
     Raises:
         NotConformantError: where the disk gives back something else.
     """
-    file.append(metadata_bytes(metadata))
-    final = read_bytes(file.path)
-    proven = digest(memoryview(final)[: written.size_bytes]) == written.sha256
-    found = metadata_of(parse(final, str(file.path)))
-    if not proven or not metadata.items() <= found.items():
+    addition = metadata_bytes(metadata)
+    file.append(addition)
+    size_bytes = written.size_bytes + len(addition)
+    if size_bytes > MAX_FILE_BYTES:
+        raise _too_large(file.path, size_bytes)
+    with file.path.open("rb") as stream:
+        summary = _digest_of(stream, written.size_bytes)
+        proven = summary.hexdigest() == written.sha256
+        summary.update(tail := stream.read())
+    if not proven or tail != addition:
         raise NotConformantError(
             "The file on disk is not the one that was proved.", hint="Is the disk sound?"
         )
-    return Written(sha256=digest(final), size_bytes=len(final))
+    return Written(sha256=summary.hexdigest(), size_bytes=size_bytes)
+
+
+def _digest_of(stream: BinaryIO, size_bytes: int) -> hashlib._Hash:
+    """SHA-256 over so many bytes, read piece by piece: a model need not lie in memory for it."""
+    summary = hashlib.sha256()
+    while piece := stream.read(min(size_bytes, _PIECE_BYTES)):
+        summary.update(piece)
+        size_bytes -= len(piece)
+    return summary
 
 
 @contextlib.contextmanager

@@ -13,8 +13,9 @@ from edgeworthy.contract import (
     MIN_IR_VERSION,
     MIN_OPSET,
 )
+from edgeworthy.examination import SIMPLIFY_BELOW_BYTES
 from edgeworthy.rules.base import Findings, NotApplicableError, rule
-from edgeworthy.rules.subject import SIMPLIFY_BELOW_BYTES, Subject
+from edgeworthy.rules.subject import Subject
 
 # Operators that classifiers use and that the vendor's older list of 111 lacks (row 3).
 _NOT_ON_THE_OLD_LIST = {"Erf", "LayerNormalization", "HardSigmoid", "HardSwish", "DequantizeLinear"}

@@ -36,8 +36,6 @@ if TYPE_CHECKING:
 
 Dims = tuple[int | str, ...]
 
-SIMPLIFY_BELOW_BYTES = 400 * 2**20
-
 
 @dataclass(frozen=True, slots=True)
 class Value:
