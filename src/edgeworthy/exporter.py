@@ -40,10 +40,6 @@ if TYPE_CHECKING:
 
 Listener = Callable[[Stage], None]
 
-# What takes so long for a picture holds large activations: proof and examination one after another, then, or
-# the memory of both adds up (coat_tiny: 0.80 in place of 0.91 GB).
-_SLOW_S = 0.1
-
 
 def export(
     source: str | nn.Module,
@@ -161,7 +157,7 @@ def _stamped_and_proven(
     examination = Examination(graph.copy, sandbox)
     with road.stage("prove") as done:
         session = graph.load(file.path)
-        if graph.seconds_a_picture < _SLOW_S:
+        if not graph.is_large:
             examination.begin()  # beside the proof
         scores = graph.scores(session)
         del session  # its weights and activations, before the original may be asked for its yardstick

@@ -5,10 +5,13 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
-_M_ARENA_MAX = -8  # malloc.h of glibc
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # malloc.h of glibc
+_LARGE_BYTES = 1 << 20
+_LARGEST_BYTES = 32 << 20  # as far as glibc moves its bound for large pieces by itself
 
 
 def give_back() -> None:
@@ -26,8 +29,32 @@ def share_arenas(most: int) -> None:
     glibc gives each thread its own, and each keeps what the largest picture of its thread took: `mallopt(3)`,
     M_ARENA_MAX. Does nothing with other C libraries.
     """
+    _mallopt(_M_ARENA_MAX, most)
+
+
+@contextlib.contextmanager
+def large_pieces_given_back() -> Iterator[None]:
+    """Meanwhile, what is freed in pieces of 1 MiB and more goes back to the system at once.
+
+    Pieces of different sizes leave gaps between them, which glibc keeps. Without them tracing sam2_hiera_tiny
+    takes 1139 in place of 1469 MB. A run takes a tenth to a half longer, since the system clears each piece.
+    `mallopt(3)`; does nothing with other C libraries, nor where the environment has set these bounds.
+    """
+    if any(name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in os.environ):
+        yield
+        return
+    _mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
+    try:
+        yield
+    finally:
+        _mallopt(_M_MMAP_THRESHOLD, _LARGEST_BYTES)
+        _mallopt(_M_TRIM_THRESHOLD, 2 * _LARGEST_BYTES)
+        give_back()
+
+
+def _mallopt(option: int, value: int) -> None:
     with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL("libc.so.6").mallopt(_M_ARENA_MAX, most)
+        ctypes.CDLL("libc.so.6").mallopt(option, value)
 
 
 def peak_bytes() -> int | None:

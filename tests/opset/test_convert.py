@@ -8,7 +8,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgeworthy.errors import UnconvertibleError
-from edgeworthy.opset import ValueFacts, convert, facts_of
+from edgeworthy.opset import ValueFacts, convert, convert_in_place, facts_of
 from tests.opset.bench import (
     TARGETS,
     assert_equal,
@@ -45,6 +45,14 @@ def test_the_same_file_gives_the_same_bytes():
     known = inferred(model)
     first, second = (convert(copy.deepcopy(model), 12, known) for _ in range(2))
     assert first.SerializeToString(deterministic=True) == second.SerializeToString(deterministic=True)
+
+
+@pytest.mark.parametrize("opset", [12, 17, 18])
+def test_in_place_the_model_itself_becomes_what_its_copy_would(opset):
+    model = reducing(18)
+    expected = convert(model, opset) if opset < 18 else copy.deepcopy(model)
+    convert_in_place(model, opset)
+    assert model == expected
 
 
 def test_all_but_the_nodes_and_the_opset_stays():

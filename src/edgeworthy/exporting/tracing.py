@@ -21,7 +21,7 @@ from edgeworthy.errors import (
 from edgeworthy.exporting.branches import reads_pixels
 from edgeworthy.exporting.classifier import Classifier
 from edgeworthy.model import no_room, to_bytes
-from edgeworthy.opset import convert
+from edgeworthy.opset import convert_in_place
 from edgeworthy.silence import native_output_to_nowhere, quiet
 
 _DYNAMO_OPSET = 18  # the oldest that its library of operators has
@@ -117,7 +117,8 @@ class DynamoExporter:
         if importlib.util.find_spec("onnxscript") is None:
             raise MissingExtraError("onnxscript", "export")
         with native_output_to_nowhere(), quiet():
-            model = convert(self._written(classifier, picture, contract), contract.opset)
+            model = self._written(classifier, picture, contract)
+            convert_in_place(model, contract.opset)
         try:
             target.write_bytes(to_bytes(model))
         except OSError as error:

@@ -7,7 +7,7 @@ in nothing but types that were added, and the node's own types are among the old
 
 from __future__ import annotations
 
-from edgeworthy.opset.converter import convert
+from edgeworthy.opset.converter import convert, convert_in_place
 from edgeworthy.opset.facts import ValueFacts, facts_of
 
-__all__ = ["ValueFacts", "convert", "facts_of"]
+__all__ = ["ValueFacts", "convert", "convert_in_place", "facts_of"]

@@ -38,20 +38,25 @@ def convert(model: ModelProto, target: int, facts: Mapping[str, ValueFacts] | No
         UnconvertibleError: where a node has no counterpart, or where its counterpart needs a type, a
             shape or a constant that is not known.
     """
-    source = opset_of(model)
     result = type(model)()
     result.CopyFrom(model)
+    convert_in_place(result, target, facts)
+    return result
+
+
+def convert_in_place(model: ModelProto, target: int, facts: Mapping[str, ValueFacts] | None = None) -> None:
+    """`convert` without a copy, which holds the weights once more; a model that it refuses is spoiled."""
+    source = opset_of(model)
     if source == target:
-        return result
+        return
     start = _checked_source(model, source, target)
-    journey = _Journey(names=Names(result), facts=combine(result, facts or {}), ir_version=result.ir_version)
+    journey = _Journey(names=Names(model), facts=combine(model, facts or {}), ir_version=model.ir_version)
     step = 1 if target > start else -1
     for opset in range(start, target, step):
-        journey.cross(result.graph, opset, opset + step)
-    for entry in result.opset_import:
+        journey.cross(model.graph, opset, opset + step)
+    for entry in model.opset_import:
         if entry.domain in schemas.DOMAINS:
             entry.version = target
-    return result
 
 
 def _checked_source(model: ModelProto, source: int | None, target: int) -> int:
