@@ -9,8 +9,17 @@ import time
 import onnx
 import pytest
 
-from edgeworthy.errors import ModelFileError, TargetError
-from edgeworthy.model import digest, draft, metadata_bytes, metadata_of, parse, read, to_bytes
+from edgeworthy.errors import ModelFileError, NotConformantError, TargetError
+from edgeworthy.model import (
+    append_metadata,
+    digest,
+    draft,
+    metadata_bytes,
+    metadata_of,
+    parse,
+    read,
+    to_bytes,
+)
 from tests.factory import classifier, classifier_file
 
 
@@ -63,6 +72,32 @@ def test_a_draft_becomes_the_target_or_vanishes(tmp_path):
     assert target.read_bytes() == b"whole, and more"
     assert (written.sha256, written.size_bytes) == (digest(b"whole"), 5)
     assert list(tmp_path.iterdir()) == [target]
+
+
+DAMAGES = {
+    "the beginning": lambda b: b"x" + b[1:],
+    "the end": lambda b: b[:-1] + b"x",
+    "more": lambda b: b + b"x",
+}
+
+
+@pytest.mark.parametrize("damage", [None, *DAMAGES])
+def test_a_file_that_the_disk_gives_back_changed_is_no_proven_one(tmp_path, monkeypatch, damage):
+    with draft(tmp_path / "m.onnx") as file:
+        written = file.write(b"proven" * 300_000)  # more than one piece
+
+        def append(content):
+            whole = file.path.read_bytes() + content
+            file.path.write_bytes(DAMAGES[damage](whole) if damage else whole)
+
+        monkeypatch.setattr(file, "append", append)
+        if damage:
+            with pytest.raises(NotConformantError, match="not the one that was proved"):
+                append_metadata(file, written, {"key": "value"})
+        else:
+            final = append_metadata(file, written, {"key": "value"})
+            whole = file.path.read_bytes()
+            assert (final.sha256, final.size_bytes) == (digest(whole), len(whole))
 
 
 def test_an_existing_target_is_refused_at_once_and_at_the_end(tmp_path):
