@@ -15,6 +15,12 @@ from edgeworthy.labels import ClassNames
 
 IMAGENET = Normalization.from_unit((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
+# The program, where whoever started the tests ignores this signal, as shells do for jobs in the background.
+HEARS_SIGINT = (
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "from edgeworthy.cli import main; main()"
+)
+
 
 def classifier(
     *,

@@ -19,7 +19,7 @@ from edgeworthy.cli import main
 from edgeworthy.cli.app import COMMANDS
 from edgeworthy.cli.shared import TextsCommand
 from edgeworthy.rules import RULES
-from tests.factory import classifier_file
+from tests.factory import HEARS_SIGINT, classifier_file
 
 MODEL = "tests.models:tiny"
 SETTLED = [
@@ -330,13 +330,6 @@ def test_an_export_in_a_process_of_its_own_prints_nothing_of_the_libraries(tmp_p
     assert all(line.startswith("✓") for line in done.stderr.splitlines()), done.stderr
     assert "weights are random" in done.stdout
     assert json.loads(program("inspect", target, "--json").stdout)["evidence"]["untrained"] == "true"
-
-
-# A shell's background jobs, and all that they start, ignore Ctrl-C unless they are told otherwise.
-HEARS_SIGINT = (
-    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
-    "from edgeworthy.cli import main; main()"
-)
 
 
 @pytest.mark.parametrize(

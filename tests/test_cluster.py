@@ -109,7 +109,7 @@ def failing(kind):
 def test_tasks_are_done_once_each_by_several_processes(ready):
     found = list(ready.map(late, (0.01,), range(40)))
     assert sorted(number for number, _ in found) == list(range(0, 80, 2))
-    assert len({process for _, process in found}) == 2
+    assert len({process for _, process in found}) >= 2  # Ray may replace one that died
 
 
 def test_what_a_worker_raises_arrives(ready):

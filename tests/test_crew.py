@@ -23,7 +23,7 @@ from edgeworthy.filemodel import shared_out
 from edgeworthy.labels import ClassNames
 from edgeworthy.pictures import Picture
 from edgeworthy.predictor import Predictor
-from tests.factory import classifier_file
+from tests.factory import HEARS_SIGINT, classifier_file
 
 WORDS = [f"word {number}" for number in range(50)]
 UPPER = {"make": operator.methodcaller, "arguments": ("upper",)}
@@ -249,7 +249,7 @@ def test_processes_end_with_the_one_that_started_them(tmp_path, file, photos, nu
     listing = tmp_path / "list.txt"
     listing.write_text(f"{photos / 'cat/01.png'}\n" * 100_000)
     words = ["predict", str(file), f"@{listing}", "--json", "--pool", "processes"]
-    command = [sys.executable, "-m", "edgeworthy", *words]
+    command = [sys.executable, "-c", HEARS_SIGINT, *words]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         process.stdout.readline()
         task = Path(f"/proc/{process.pid}/task")
