@@ -298,8 +298,11 @@ class Conversion:
             f"allowed is {parity.tolerance:.2g}; the best class agrees on {parity.top1_agreement:.1%}"
         )
         if self._current != self._raw:
+            self.original.rest()  # or it lies beside the unsimplified graph
+            give_back()
             unsimplified = self._scratch / "unsimplified.onnx"
             unsimplified.write_bytes(self._stamped(self._raw))
+            give_back()
             if self._compared(self.scores(self.load(unsimplified))).verdict != "different":
                 raise SimplifyError(
                     f"Simplifying changes the predictions: {where}.", hint="Use --no-simplify."
