@@ -7,6 +7,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import threading
 import time
 from itertools import count, islice
 from pathlib import Path
@@ -71,6 +72,28 @@ def test_processes_do_the_work_themselves():
     found = list(pooled(work, WORDS, 2, pool="processes", stays=lambda item: item.endswith("7"), **UPPER))
     assert found == [word.upper() for word in WORDS]
     assert sorted(here) == sorted(word for word in WORDS if word.endswith("7"))
+
+
+def test_what_stays_keeps_no_more_threads_busy_than_there_are_jobs():
+    busy, most, lock = [], [], threading.Lock()
+
+    def work(item):
+        with lock:
+            busy.append(item)
+            most.append(len(busy))
+        time.sleep(0.005)
+        with lock:
+            busy.remove(item)
+        return item
+
+    assert list(pooled(work, WORDS, 2, pool="processes", stays=lambda item: True, **UPPER)) == WORDS
+    assert max(most) == 2
+
+
+def test_no_process_starts_for_what_stays(soon, monkeypatch):
+    monkeypatch.setattr(crew, "start_module", lambda name: pytest.fail(f"{name} is started"))
+    found = pooled(str.upper, WORDS, 2, pool="auto", stays=lambda item: True, **UPPER)
+    assert list(found) == [word.upper() for word in WORDS]
 
 
 def test_few_of_the_items_are_taken_ahead():

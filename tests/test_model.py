@@ -100,6 +100,14 @@ def test_a_file_that_the_disk_gives_back_changed_is_no_proven_one(tmp_path, monk
             assert (final.sha256, final.size_bytes) == (digest(whole), len(whole))
 
 
+def test_a_file_that_the_disk_does_not_give_back_is_told(tmp_path, monkeypatch):
+    with draft(tmp_path / "m.onnx") as file:
+        written = file.write(b"proven")
+        monkeypatch.setattr(file, "append", lambda content: file.path.unlink())
+        with pytest.raises(ModelFileError, match="cannot be read: No such file"):
+            append_metadata(file, written, {"key": "value"})
+
+
 def test_an_existing_target_is_refused_at_once_and_at_the_end(tmp_path):
     target = tmp_path / "m.onnx"
     with draft(target) as file:

@@ -99,6 +99,7 @@ class Crew(Generic[Item, Result]):
         free: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
         for worker in self._workers * _AT_ONCE:
             free.put(worker)
+        cores = threading.Semaphore(len(self._workers))  # fewer than there are threads to wait for answers
 
         def done(task: list[Item]) -> list[Result]:
             worker = free.get()
@@ -110,7 +111,8 @@ class Crew(Generic[Item, Result]):
                 pass
             finally:
                 free.put(worker)
-            return [otherwise(item) for item in task]
+            with cores:
+                return [otherwise(item) for item in task]
 
         threads = len(self._workers) * _AT_ONCE
         for results in side_by_side(done, _tasks(items, stays), threads, ahead=_AHEAD):
@@ -222,7 +224,8 @@ def pooled(
         make: makes `work` in a process, see `Crew`.
         arguments: for it.
         each_bytes: what it loads.
-        stays: whether an item cannot be sent to a process.
+        stays: whether an item cannot be sent to a process; with `auto`, none starts where the first one after
+            some hundred cannot.
         same: whether what a process has loaded by now is still what `work` works with; else, threads do it.
 
     Raises:
@@ -239,6 +242,9 @@ def pooled(
     if pool != "processes":
         yield from threads(rest if pool == "threads" else rest.take(_FIRST))
     if not rest:
+        return
+    if pool == "auto" and stays(rest.first):
+        yield from threads(rest)
         return
     with Crew(jobs, make, arguments) as crew:
 
@@ -292,6 +298,11 @@ class _Rest(Generic[Item]):
     def __bool__(self) -> bool:
         self._next = self._next or list(islice(self._items, 1))
         return bool(self._next)
+
+    @property
+    def first(self) -> Item:
+        """The next one, where there is one."""
+        return self._next[0]
 
     def take(self, count: int) -> Iterator[Item]:
         """The next ones, so many at most."""

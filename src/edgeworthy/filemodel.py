@@ -14,7 +14,7 @@ from edgeworthy.errors import ModelFileError, OptionError
 from edgeworthy.evidence import Activation
 from edgeworthy.frames import Frame, Mode
 from edgeworthy.images import Pixels, normalise
-from edgeworthy.runtime import FileFacts, Port, Provider, Session, SideBySide, facts_of, worth_their_own
+from edgeworthy.runtime import FileFacts, Port, Provider, Session, SideBySide, facts_of
 
 LOADED = 2  # times the file's bytes are held while it is loaded: as they are read, and as they are used
 
@@ -32,9 +32,7 @@ class FileModel:
 
     Attributes:
         path: of the file.
-        size_bytes: of the file.
         class_names: from the file, or the ids where it has no names; empty where neither is known yet.
-        worth_repeating: whether it may be loaded once for each of the `jobs`.
 
     Raises:
         ModelFileError: where the file is no classifier of pictures.
@@ -52,8 +50,6 @@ class FileModel:
         optimize: bool = True,
     ) -> None:
         session = Session(Path(file), threads=threads, provider=provider, optimize=optimize)
-        self.size_bytes = session.path.stat().st_size
-        self.worth_repeating = worth_their_own(provider, self.size_bytes, jobs)
         self.path, self.provider = session.path, provider
         self._sessions = SideBySide(session, jobs=jobs, threads=threads)
         self._facts = facts_of(session)
@@ -79,6 +75,16 @@ class FileModel:
     def scores_port(self) -> Port:
         """The output that carries the classes."""
         return self._sessions.shared.scores_port
+
+    @property
+    def size_bytes(self) -> int:
+        """Of the file."""
+        return self._sessions.size_bytes
+
+    @property
+    def worth_repeating(self) -> bool:
+        """Whether it may be loaded once for each of the `jobs`."""
+        return self._sessions.apart
 
     @property
     def is_stale(self) -> bool:

@@ -41,9 +41,11 @@ def read_bytes(path: Path) -> bytes:
             raise _too_large(path, status.st_size)
         return path.read_bytes()
     except OSError as error:
-        raise ModelFileError(
-            f"{path} cannot be read: {error.strerror or error}.", hint="Give the path of an ONNX file."
-        ) from error
+        raise _unreadable(path, error, hint="Give the path of an ONNX file.") from error
+
+
+def _unreadable(path: Path, error: OSError, *, hint: str) -> ModelFileError:
+    return ModelFileError(f"{path} cannot be read: {error.strerror or error}.", hint=hint)
 
 
 def _too_large(path: Path, size_bytes: int) -> ModelFileError:
@@ -293,16 +295,20 @@ def append_metadata(file: Draft, written: Written, metadata: Mapping[str, str]) 
 
     Raises:
         NotConformantError: where the disk gives back something else.
+        ModelFileError: where it gives back nothing.
     """
     addition = metadata_bytes(metadata)
     file.append(addition)
     size_bytes = written.size_bytes + len(addition)
     if size_bytes > MAX_FILE_BYTES:
         raise _too_large(file.path, size_bytes)
-    with file.path.open("rb") as stream:
-        summary = _digest_of(stream, written.size_bytes)
-        proven = summary.hexdigest() == written.sha256
-        summary.update(tail := stream.read())
+    try:
+        with file.path.open("rb") as stream:
+            summary = _digest_of(stream, written.size_bytes)
+            proven = summary.hexdigest() == written.sha256
+            summary.update(tail := stream.read())
+    except OSError as error:
+        raise _unreadable(file.path, error, hint="Is the disk sound?") from error
     if not proven or tail != addition:
         raise NotConformantError(
             "The file on disk is not the one that was proved.", hint="Is the disk sound?"

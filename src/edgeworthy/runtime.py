@@ -230,19 +230,24 @@ class SideBySide:
         shared: for the first runs of every thread.
         jobs: threads that will use it at the same time.
         threads: of each session.
+
+    Attributes:
+        size_bytes: of the file.
+        apart: whether it may be loaded once for each of them.
     """
 
     def __init__(self, shared: Session, *, jobs: int, threads: int) -> None:
         self.shared, self._threads = shared, threads
         self._file = shared.path.stat()
-        self._apart = worth_their_own(shared.provider, self._file.st_size, jobs)
+        self.size_bytes = self._file.st_size
+        self.apart = worth_their_own(shared.provider, self.size_bytes, jobs)
         self._runs, self._begin = itertools.count(), jobs * _OWN_AFTER
         self._idle: list[Session] = []  # of those besides the shared one
         self._to_load, self._counting = jobs - 1, threading.Lock()
 
     def scores(self, batch: Array) -> Array:
         """As `Session.scores`, in a session that no other thread uses meanwhile, where there is one."""
-        session = self._taken() if self._apart else self.shared
+        session = self._taken() if self.apart else self.shared
         try:
             return session.scores(batch)
         finally:
