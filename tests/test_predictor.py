@@ -12,7 +12,7 @@ from edgeworthy.contract import Normalization
 from edgeworthy.evidence import PREFIX
 from edgeworthy.frames import Frame
 from edgeworthy.pictures import Picture, list_pictures
-from edgeworthy.predictor import Predictor, predict
+from edgeworthy.predictor import Predictor, predict, ranked
 from edgeworthy.results import Prediction, Unreadable
 from edgeworthy.runtime import Session
 from tests.factory import classifier_file
@@ -231,3 +231,14 @@ def test_a_provider_that_does_not_start_is_no_cpu(tmp_path, monkeypatch):
     monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CUDAExecutionProvider"])
     with pytest.raises(errors.OptionError, match="cannot start it on this machine"):
         Predictor(classifier_file(tmp_path / "m.onnx"), provider="cuda")
+
+
+def test_the_best_classes_are_those_of_a_full_stable_sort() -> None:
+    rng = np.random.default_rng(7)
+    for _ in range(300):
+        scores = rng.integers(0, 5, rng.integers(1, 30)).astype(np.float32) / 8
+        scores[rng.random(scores.size) < 0.1] = np.nan
+        top_k = int(rng.integers(1, 12))
+        order = sorted(range(scores.size), key=lambda i: np.inf if np.isnan(scores[i]) else -scores[i])
+        best = ranked(scores, [str(i) for i in range(scores.size)], top_k=top_k)
+        assert [one.class_id for one in best] == order[:top_k]

@@ -213,7 +213,11 @@ def ranked(
     threshold: float | None = None,
 ) -> tuple[Score, ...]:
     """The best `top_k` classes, best first, that reach the threshold; of scores, float32 [classes]."""
-    best = np.argsort(-np.nan_to_num(scores, nan=-1), kind="stable")[:top_k]
+    keys = np.where(np.isnan(scores), 1, -scores)
+    some = np.arange(keys.size)
+    if top_k is not None and top_k < keys.size:  # sorting thousands of classes takes its time
+        some = np.flatnonzero(keys <= np.partition(keys, top_k - 1)[top_k - 1])
+    best = some[np.argsort(keys[some], kind="stable")][:top_k]
     found = (Score(class_id=int(i), name=names[i], probability=float(scores[i])) for i in best)
     return tuple(one for one in found if threshold is None or one.probability >= threshold)
 
