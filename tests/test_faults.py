@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 import edgeworthy
+from edgeworthy import probes
 from edgeworthy.contract import INPUT_NAME, Normalization, output_name
 from edgeworthy.errors import NotConformantError, ParityError
 from edgeworthy.exporting.tracing import TorchScriptExporter
@@ -207,6 +208,51 @@ def test_making_sensitive_repeats(tmp_path):
         untrained.make_sensitive(model, (3, 20, 28))
     for one, other in zip(first.state_dict().values(), second.state_dict().values(), strict=True):
         assert torch.equal(one, other)
+
+
+class Staring(nn.Module):
+    """Attention as in Gemma 4, whose queries and keys have norms and are not divided by their width."""
+
+    def __init__(self, width=128, heads=2):
+        super().__init__()
+        self.heads = heads
+        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.before, self.after = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.q_norm, self.k_norm = nn.LayerNorm(width // heads), nn.LayerNorm(width // heads)
+
+    def forward(self, tokens):
+        parts = self.qkv(self.before(tokens)).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        query, key, value = self.q_norm(parts[0]), self.k_norm(parts[1]), parts[2]
+        seen = nn.functional.scaled_dot_product_attention(query, key, value, scale=1.0)
+        return tokens + self.after(self.out(seen.transpose(1, 2).flatten(2)))
+
+
+class Gazing(nn.Module):
+    """Many of them in a row: a rounding error grows from one to the next."""
+
+    def __init__(self, width=128, classes=5):
+        super().__init__()
+        torch.manual_seed(2)
+        self.patches = nn.Conv2d(3, width, 4, 4)
+        self.looks = nn.Sequential(*[Staring(width) for _ in range(16)])
+        self.head = nn.Linear(width, classes)
+
+    def forward(self, image):
+        return self.head(self.looks(self.patches(image).flatten(2).transpose(1, 2)).mean(1))
+
+
+@pytest.mark.parametrize("calms", [True, False])
+def test_attention_on_attention_is_calmed_until_rounding_moves_little(calms, monkeypatch):
+    if not calms:
+        monkeypatch.setattr(untrained, "_calmed", lambda module, noise: False)
+    model = Gazing().eval()
+    untrained.make_sensitive(model, (3, 32, 32))
+    picture = torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        logits = model(picture)
+        moved = model(torch.from_numpy(next(probes.moved(picture.numpy()))))
+    assert ((moved - logits).abs().max() < 2e-4) == calms  # 2e-5 and 1e-3
+    assert logits.std() > 1
 
 
 class Silent(nn.Module):
