@@ -1,17 +1,14 @@
-"""One trained model on its way to a graph: asked, traced, simplified, stamped, proven."""
+"""One trained model on its way to a graph: traced, simplified, stamped, proven."""
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import re
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from edgeworthy import native
 from edgeworthy._version import __version__
@@ -28,14 +25,12 @@ from edgeworthy.errors import (
     UnconvertibleError,
     UnexportableError,
 )
-from edgeworthy.evidence import Activation, Evidence
-from edgeworthy.frames import Frame
-from edgeworthy.images import framed, normalise
-from edgeworthy.memory import give_back, large_pieces_given_back
+from edgeworthy.evidence import Evidence
+from edgeworthy.images import normalise
+from edgeworthy.memory import give_back
 from edgeworthy.model import Draft, Written, no_room, read, to_bytes
-from edgeworthy.parity import ROUGHEST, Floats, verify
-from edgeworthy.pictures import list_pictures
-from edgeworthy.probes import Probe, standard_probes
+from edgeworthy.parity import ROUGHEST, Floats
+from edgeworthy.reference import Reference
 from edgeworthy.results import Parity
 from edgeworthy.runtime import Session, facts_of
 from edgeworthy.sandbox import Sandbox
@@ -47,14 +42,9 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from edgeworthy.exporting.classifier import Classifier, Original
+    from edgeworthy.exporting.classifier import Classifier
 
 EXPORTERS = ("torchscript", "dynamo")  # in the order in which `auto` tries them
-
-# What takes so long for a picture holds large activations: proof and examination one after another, then, or
-# the memory of both adds up (coat_tiny: 0.80 in place of 0.91 GB).
-_LARGE_FROM_S = 0.1
-_HUGE_FROM_S = 0.5
 
 _NAMES_OPSET = re.compile(r"--opset \d")
 
@@ -73,52 +63,18 @@ class Conversion:
         self._scratch = scratch
         self._raw = self._current = self.copy = scratch
         self._module = prepared(trained.module)
-        self.probes = _probes(settled, options)
-        self._rows: list[npt.NDArray[np.float32]] = []
-        self._asking_s = 0.0
-        self._others: dict[int, Floats] = {}  # answers in other arithmetic, by probe
+        self.reference = Reference(self._module, settled, options)
         self.baked_branch = False
-        self.activation: Activation = "softmax"
         chosen = options.exporter
         self._exporter = ""
         self.splits_sums = False
         self._untried: list[str] = list(EXPORTERS) if chosen == "auto" else [chosen]
         self._refusals: list[tuple[str, FallsShortError]] = []
 
-    @contextlib.contextmanager
-    def asking(self) -> Iterator[None]:
-        """Eval mode on one thread, restored afterwards."""
-        from edgeworthy.exporting.settings import evaluating
-
-        with evaluating(self._module):
-            yield
-
     def attempt(self) -> Contract:
-        """Ask the original about as many probes as it takes to settle the activation and the contract."""
-        from edgeworthy.exporting.classifier import Original, choose_activation, may_be_probabilities
-
-        self.original: Original = Original(self._module, len(self._settled.class_names))
-        self._ask(1)
-        self.original.repeat(self._picture(0), self._rows[0])
-        if may_be_probabilities(self._rows[0]):
-            self._ask(len(self.probes))
-        self.activation = choose_activation(np.concatenate(self._rows), self._settled.activation)
-        self.contract = contract_for(self._settled, self._options, max(2, self._rows[0].shape[1]))
+        """Ask the original what it takes to settle the activation and the contract."""
+        self.contract = contract_for(self._settled, self._options, max(2, self.reference.begin()))
         return self.contract
-
-    def ask(self) -> None:
-        """Ask the original about all other probes."""
-        from edgeworthy.exporting.classifier import choose_activation
-
-        self._ask(len(self.probes))
-        self._logits = np.concatenate(self._rows)
-        choose_activation(self._logits, self._settled.activation)  # what was asked for may not hold for all
-        self._reference = self.original.probabilities(self._logits, self.activation)
-
-    @property
-    def is_large(self) -> bool:
-        """Whether a picture takes so long that what the original holds meanwhile must be large."""
-        return self._seconds_a_picture > _LARGE_FROM_S
 
     def trace(self) -> str:
         """Trace the classifier into the scratch folder; says by which exporter."""
@@ -131,16 +87,17 @@ class Conversion:
         embedded = self._options.normalization_in == "graph"
         classifier: Classifier = Classifier(
             self._module,
-            self.original.accessor,
-            self.activation,
+            self.reference.accessor,
+            self.reference.activation,
             layout=self._options.layout,
             normalization=self._settled.normalization if embedded else None,
         ).eval()
         normalization = self.contract.normalization or self._settled.normalization
-        middle = self.probes[len(self.probes) // 2].pixels
+        probes = self.reference.probes
+        middle = probes[len(probes) // 2].pixels
         picture = torch.from_numpy(normalise(middle, normalization, self._options.layout))
         rewriting = Rewriting()
-        with traceable(), torch.no_grad(), self._leaner():
+        with traceable(), torch.no_grad(), self.reference.leaner():
             with rewriting, quiet():
                 classifier(picture)
             with rewriting:
@@ -252,7 +209,7 @@ class Conversion:
         normalization = self._settled.normalization  # as it will be typed at upload
         if self.contract.normalization is not None:
             normalization = self._carved(session)
-        feeds = (normalise(probe.pixels, normalization, layout) for probe in self.probes)
+        feeds = (normalise(probe.pixels, normalization, layout) for probe in self.reference.probes)
         return np.concatenate([session.scores(feed) for feed in feeds])
 
     def prove(self, scores: Floats) -> Parity:
@@ -265,7 +222,7 @@ class Conversion:
         try:
             return self._proven(scores)
         finally:
-            self.original.rest()
+            self.reference.rest()
 
     def evidence(self, parity: Parity) -> Evidence:
         """What the file shall remember."""
@@ -279,7 +236,7 @@ class Conversion:
             torch=torch.__version__,
             onnx=onnx.__version__,
             exporter=self._exporter,
-            activation=self.activation,
+            activation=self.reference.activation,
             normalization=self._settled.normalization,
             normalization_in=self._options.normalization_in,
             frame=self._settled.frame,
@@ -290,7 +247,7 @@ class Conversion:
         )
 
     def _proven(self, scores: Floats) -> Parity:
-        parity = self._compared(scores)
+        parity = self.reference.compared(scores)
         if parity.verdict != "different":
             return parity
         where = (
@@ -298,12 +255,12 @@ class Conversion:
             f"allowed is {parity.tolerance:.2g}; the best class agrees on {parity.top1_agreement:.1%}"
         )
         if self._current != self._raw:
-            self.original.rest()  # or it lies beside the unsimplified graph
+            self.reference.rest()  # or it lies beside the unsimplified graph
             give_back()
             unsimplified = self._scratch / "unsimplified.onnx"
             unsimplified.write_bytes(self._stamped(self._raw))
             give_back()
-            if self._compared(self.scores(self.load(unsimplified))).verdict != "different":
+            if self.reference.compared(self.scores(self.load(unsimplified))).verdict != "different":
                 raise SimplifyError(
                     f"Simplifying changes the predictions: {where}.", hint="Use --no-simplify."
                 )
@@ -326,32 +283,6 @@ class Conversion:
                 f"The file lost its normalisation: {error.message}", hint="Please report this."
             ) from error
 
-    def _ask(self, count: int) -> None:
-        started = time.perf_counter()
-        for index in range(len(self._rows), count):
-            self._rows.append(self.original.ask(self._picture(index), self.probes[index].name))
-        self._asking_s += time.perf_counter() - started
-
-    def _picture(self, index: int) -> npt.NDArray[np.float32]:
-        """What the original is asked about, [1, C, H, W]; made anew each time, since large ones add up."""
-        return normalise(self.probes[index].pixels, self._settled.normalization, "nchw")
-
-    def _otherwise(self, index: int) -> Floats:
-        """See `Original.otherwise`; asked once a probe, however many files are compared."""
-        if index not in self._others:
-            with self._leaner():
-                self._others[index] = self.original.otherwise(self._picture(index), self.activation)
-        return self._others[index]
-
-    @property
-    def _seconds_a_picture(self) -> float:
-        return self._asking_s / len(self._rows)
-
-    def _leaner(self) -> contextlib.AbstractContextManager[None]:
-        """For the few runs that take the most: what is huge is rather a little slower."""
-        huge = self._seconds_a_picture > _HUGE_FROM_S
-        return large_pieces_given_back() if huge else contextlib.nullcontext()
-
     def _stamped(self, path: Path) -> bytes:
         from edgeworthy.exporting.folding import fold_normalization
         from edgeworthy.exporting.stamping import stamp
@@ -365,17 +296,6 @@ class Conversion:
             split_sums(model)
         return to_bytes(model)
 
-    def _compared(self, scores: Floats) -> Parity:
-        return verify(
-            probes=[probe.name for probe in self.probes],
-            reference=self._reference,
-            candidate=scores,
-            logits=self._logits,
-            activation=self.activation,
-            otherwise=self._otherwise,
-            atol=self._options.atol,
-        )
-
 
 def _joined(refusals: Sequence[tuple[str, FallsShortError]]) -> FallsShortError:
     """What stands in the way, on every road that was tried."""
@@ -386,17 +306,6 @@ def _joined(refusals: Sequence[tuple[str, FallsShortError]]) -> FallsShortError:
     hints = [error.hint for _, error in refusals if error.hint]
     settled = [hint for hint in hints if _NAMES_OPSET.search(hint)]  # the nearest to what can be done
     return type(first)(f"{first.message} {told}", hint=next(iter(settled or hints), ""))
-
-
-def _probes(settled: Settled, options: ExportOptions) -> list[Probe]:
-    channels, height, width = settled.input_size
-    probes = standard_probes(height, width, channels)
-    if options.samples is not None:
-        order: Any = "L" if channels == 1 else "RGB"
-        frame = settled.frame or Frame.letterbox(height, width, channel_order=order)
-        for picture in list_pictures([str(options.samples)]):
-            probes.append(Probe(Path(picture.name).name, framed(picture, frame)))
-    return probes
 
 
 def _weights_digest(module: nn.Module) -> str:

@@ -96,10 +96,10 @@ def export(
                 _make_sensitive(trained, settled.input_size)
             done(trained.name, *trained.notes)
         graph = Conversion(trained, settled, chosen, Path(scratch))
-        with graph.asking():
+        with graph.reference.asking():
             with road.stage("try") as done:
                 contract = graph.attempt()
-                done(f"{len(contract.class_names)} classes, {graph.activation}")
+                done(f"{len(contract.class_names)} classes, {graph.reference.activation}")
             while True:
                 with road.stage("trace") as done:
                     done(f"{graph.trace()}, opset {contract.opset}")
@@ -135,8 +135,8 @@ def _proven(
     """From the traced graph to a file that predicts what the model predicts."""
     graph.begin_simplifying(sandbox)  # beside the questions
     with road.stage("ask") as done:
-        graph.ask()
-        done(f"{len(graph.probes)} probes")
+        graph.reference.complete()
+        done(f"{len(graph.reference.probes)} probes")
     with road.stage("simplify") as done:
         done(graph.simplify())
     try:
@@ -157,7 +157,7 @@ def _stamped_and_proven(
     examination = Examination(graph.copy, sandbox)
     with road.stage("prove") as done:
         session = graph.load(file.path)
-        if not graph.is_large:
+        if not graph.reference.is_large:
             examination.begin()  # beside the proof
         scores = graph.scores(session)
         del session  # its weights and activations, before the original may be asked for its yardstick
