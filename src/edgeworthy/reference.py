@@ -89,15 +89,16 @@ class Reference:
         choose_activation(self._logits, self._settled.activation)  # what was asked for may not hold for all
         self._probabilities = self._original.probabilities(self._logits, self.activation)
 
-    def compared(self, scores: Floats) -> Parity:
-        """How a file's probabilities [probes, classes] differ from its own."""
+    def compared(self, scores: Floats, some: slice = slice(None)) -> Parity:
+        """How a file's probabilities [probes, classes] differ from its own; on all probes, or some."""
+        indices = range(len(self.probes))[some]
         return verify(
-            probes=[probe.name for probe in self.probes],
-            reference=self._probabilities,
+            probes=[self.probes[index].name for index in indices],
+            reference=self._probabilities[some],
             candidate=scores,
-            logits=self._logits,
+            logits=self._logits[some],
             activation=self.activation,
-            otherwise=self._otherwise,
+            otherwise=lambda row: self._otherwise(indices[row]),
             atol=self._atol,
         )
 
