@@ -37,9 +37,9 @@ def test_a_difference_names_its_probe():
 def test_float64_moves_the_tolerance_only_where_the_model_itself_is_rough():
     candidate = softmax(LOGITS) + 3e-5
     rough, exact = softmax(LOGITS) + 1e-5, softmax(LOGITS)
-    assert compare(candidate, otherwise=lambda probe: rough[probe]).verdict == "same"
-    assert compare(candidate, otherwise=lambda probe: exact[probe]).verdict == "different"
-    assert compare(candidate, otherwise=lambda _: None).tolerance == TOLERANCE
+    assert compare(candidate, otherwise=lambda probe: [rough[probe]]).verdict == "same"
+    assert compare(candidate, otherwise=lambda probe: [exact[probe]]).verdict == "different"
+    assert compare(candidate, otherwise=lambda _: ()).tolerance == TOLERANCE
 
 
 def test_float64_is_asked_on_the_worst_probes_first_and_no_longer_than_needed():
@@ -50,10 +50,19 @@ def test_float64_is_asked_on_the_worst_probes_first_and_no_longer_than_needed():
 
     def double(probe):
         asked.append(probe)
-        return softmax(LOGITS)[probe] + (1e-5 if probe == 2 else 0)
+        yield softmax(LOGITS)[probe] + (1e-5 if probe == 2 else 0)
+        yield softmax(LOGITS)[probe]
 
     parity = compare(candidate, otherwise=double)
     assert (asked, parity.verdict, parity.yardstick) == ([1, 2], "same", 1e-5)
+
+
+def test_an_arithmetic_is_not_asked_where_the_one_before_explains_the_difference():
+    def others(probe):
+        yield softmax(LOGITS)[probe] + 1e-5
+        raise AssertionError("double precision takes time and memory")
+
+    assert compare(softmax(LOGITS) + 3e-5, otherwise=others).yardstick == 1e-5
 
 
 def test_float64_is_not_asked_for_without_need():

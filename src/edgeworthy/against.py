@@ -88,10 +88,10 @@ class Trained:
         """Probabilities [pictures, classes] of raw scores."""
         return self._original.probabilities(logits, self.activation)
 
-    def otherwise(self, pixels: Pixels) -> Floats:
-        """Probabilities [answers, classes] in other arithmetic: `Original.otherwise`."""
+    def otherwise(self, pixels: Pixels) -> list[Floats]:
+        """Probabilities [classes] in other arithmetics: `Original.otherwise`."""
         with self._one_at_a_time:
-            return self._original.otherwise(self.values(pixels), self.activation)
+            return list(self._original.otherwise(self.values(pixels), self.activation))
 
     def taps(self, pixels: Pixels) -> list[Tap]:
         """What its modules take and give, for framed pixels and for those moved by rounding; scores last."""

@@ -55,7 +55,7 @@ class Reference:
         self._original = Original(module, len(settled.class_names))
         self._rows: list[npt.NDArray[np.float32]] = []
         self._asking_s = 0.0
-        self._others: dict[int, Floats] = {}  # answers in other arithmetic, by probe
+        self._others: dict[int, tuple[list[Floats], Iterator[Floats]]] = {}  # what was answered, and the rest
 
     @contextlib.contextmanager
     def asking(self) -> Iterator[None]:
@@ -135,12 +135,19 @@ class Reference:
         """What the model is asked about, [1, C, H, W]; made anew each time, since large ones add up."""
         return normalise(self.probes[index].pixels, self._settled.normalization, "nchw")
 
-    def _otherwise(self, index: int) -> Floats:
+    def _otherwise(self, index: int) -> Iterator[Floats]:
         """See `Original.otherwise`; asked once a probe, however many files are compared."""
         if index not in self._others:
+            self._others[index] = [], self._original.otherwise(self._picture(index), self.activation)
+        answered, coming = self._others[index]
+        yield from answered
+        while True:
             with self.leaner():
-                self._others[index] = self._original.otherwise(self._picture(index), self.activation)
-        return self._others[index]
+                answer = next(coming, None)
+            if answer is None:
+                return
+            answered.append(answer)
+            yield answer
 
 
 def _probes(settled: Settled, options: ExportOptions) -> list[Probe]:

@@ -23,8 +23,8 @@ class Parity:
         spread: largest range of one class's probability over the probes, 0..1.
         top1_agreement: share of the probes on which the best class is the same, 0..1.
         tolerance: the largest `max_abs_diff` that passes.
-        yardstick: the original in two arithmetics (float32 and float64; for a repaired file, ONNX Runtime
-            with and without optimisation), as `max_abs_diff`; None if not needed.
+        yardstick: the original in two arithmetics (float32, and moved by rounding or in float64; for a
+            repaired file, ONNX Runtime with and without optimisation), as `max_abs_diff`; None if not needed.
         widened: whether the caller set the tolerance.
         worst_probe: name of the probe with `max_abs_diff`.
         verdict: `inconclusive` when all agrees and the predictions hardly move.
