@@ -11,11 +11,12 @@ it is done only where the plain graph cannot be proven.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeworthy.graph import Names, attribute_value, constant, prune
+from edgeworthy.exporting.building import Adder, Builder, shapes_of
+from edgeworthy.graph import attribute_value, constant, prune
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
@@ -32,8 +33,8 @@ def split_sums(model: ModelProto) -> int:
     Returns:
         How many there were.
     """
-    shapes = _shapes(model)
-    build = _Builder(model)
+    shapes = shapes_of(model)
+    build = Builder(model)
     nodes: list[NodeProto] = []
     split = 0
     for node in model.graph.node:
@@ -53,57 +54,8 @@ def split_sums(model: ModelProto) -> int:
     return split
 
 
-class _Builder:
-    """Makes what takes the place of nodes."""
-
-    def __init__(self, model: ModelProto) -> None:
-        self.graph, self.names = model.graph, Names(model)
-
-    def after(self, node: NodeProto) -> _Adder:
-        """Makes nodes that are called after one."""
-        return _Adder(self, node.name or node.output[0])
-
-
-class _Adder:
-    """Makes nodes, one behind the other, and their constants."""
-
-    def __init__(self, build: _Builder, stem: str) -> None:
-        self._build, self._stem = build, stem
-        self.nodes: list[NodeProto] = []
-
-    def __call__(self, kind: str, *inputs: str, output: str = "", **attributes: Any) -> str:
-        from onnx import helper
-
-        name = self._build.names(f"{self._stem}/{kind}")
-        output = output or self._build.names(f"{name}_output_0")
-        self.nodes.append(helper.make_node(kind, inputs, [output], name=name, **attributes))
-        return output
-
-    def constant(self, value: Any) -> str:
-        """A float32 number, or a shape."""
-        from onnx import numpy_helper
-
-        name = self._build.names(f"{self._stem}/constant")
-        array = np.asarray(value) if isinstance(value, np.float32) else np.array(value, np.int64)
-        self._build.graph.initializer.append(numpy_helper.from_array(array, name))
-        return name
-
-
-def _shapes(model: ModelProto) -> dict[str, tuple[int, ...]]:
-    """Of all values whose shape is known and static."""
-    from onnx import shape_inference
-
-    graph = shape_inference.infer_shapes(model).graph
-    found = {}
-    for value in (*graph.value_info, *graph.input):
-        sides = [side.dim_value for side in value.type.tensor_type.shape.dim]
-        if sides and all(side > 0 for side in sides):
-            found[value.name] = tuple(sides)
-    return found
-
-
 def _instance_normalization(
-    node: NodeProto, shape: tuple[int, ...], build: _Builder
+    node: NodeProto, shape: tuple[int, ...], build: Builder
 ) -> list[NodeProto] | None:
     """(x - mean) / sqrt(variance + epsilon) * scale + bias, means in two steps; None where they are short."""
     length = math.prod(shape[2:])
@@ -124,7 +76,7 @@ def _instance_normalization(
     return add.nodes
 
 
-def _reduction(node: NodeProto, shape: tuple[int, ...], build: _Builder) -> list[NodeProto] | None:
+def _reduction(node: NodeProto, shape: tuple[int, ...], build: Builder) -> list[NodeProto] | None:
     """A mean, sum or root of squares over neighbouring axes in two steps; None where it is short."""
     axes = _axes(node, shape, build)
     if not axes or axes != list(range(axes[0], axes[-1] + 1)):
@@ -152,7 +104,7 @@ def _reduction(node: NodeProto, shape: tuple[int, ...], build: _Builder) -> list
     return add.nodes
 
 
-def _axes(node: NodeProto, shape: tuple[int, ...], build: _Builder) -> list[int]:
+def _axes(node: NodeProto, shape: tuple[int, ...], build: Builder) -> list[int]:
     """That a reduction is over, in order; none where they are computed, or where it reduces nothing."""
     found = attribute_value(node, "axes", None)
     if found is None and len(node.input) > 1 and node.input[1]:
@@ -163,7 +115,7 @@ def _axes(node: NodeProto, shape: tuple[int, ...], build: _Builder) -> list[int]
     return sorted(axis % len(shape) for axis in found)
 
 
-def _mean_of_means(blocks: str, add: _Adder) -> str:
+def _mean_of_means(blocks: str, add: Adder) -> str:
     """Of values [n, c, rows, columns], as [n, c, 1, 1].
 
     Two operators, or the simplifier would make one of them again.
