@@ -297,11 +297,13 @@ class Conversion:
             ) from error
 
     def _stamped(self, path: Path) -> bytes:
+        from edgeworthy.exporting.boxes import write_boxes
         from edgeworthy.exporting.folding import fold_normalization
         from edgeworthy.exporting.stamping import stamp
         from edgeworthy.exporting.summing import split_sums
 
         model = read(path)
+        write_boxes(model)
         if self._options.normalization_in == "graph":
             fold_normalization(model)
         stamp(model, self.contract)
