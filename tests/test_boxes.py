@@ -39,7 +39,8 @@ def model_of(writes, shape=SHAPE):
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, shape)],
         constants,
     )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 16)], ir_version=8)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 16)], ir_version=8)
+    return onnx.shape_inference.infer_shapes(model)  # as the simplifier leaves it
 
 
 def run(model):

@@ -9,7 +9,7 @@ import numpy as np
 from edgeworthy.graph import Names
 
 if TYPE_CHECKING:
-    from onnx import ModelProto, NodeProto
+    from onnx import GraphProto, ModelProto, NodeProto
 
 
 class Builder:
@@ -49,11 +49,15 @@ class Adder:
         return name
 
 
-def shapes_of(model: ModelProto) -> dict[str, tuple[int, ...]]:
-    """Of all values whose shape is known and static."""
+def inferred_shapes(model: ModelProto) -> dict[str, tuple[int, ...]]:
+    """Of all values whose shape can be inferred, and is static; takes a few times the model's memory."""
     from onnx import shape_inference
 
-    graph = shape_inference.infer_shapes(model).graph
+    return stated_shapes(shape_inference.infer_shapes(model).graph)
+
+
+def stated_shapes(graph: GraphProto) -> dict[str, tuple[int, ...]]:
+    """Of all values whose shape the graph tells, as the simplifier leaves it, and is static."""
     found = {}
     for value in (*graph.value_info, *graph.input):
         sides = [side.dim_value for side in value.type.tensor_type.shape.dim]

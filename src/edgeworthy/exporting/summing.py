@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeworthy.exporting.building import Adder, Builder, shapes_of
+from edgeworthy.exporting.building import Adder, Builder, inferred_shapes
 from edgeworthy.graph import attribute_value, constant, prune
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def split_sums(model: ModelProto) -> int:
     Returns:
         How many there were.
     """
-    shapes = shapes_of(model)
+    shapes = inferred_shapes(model)
     build = Builder(model)
     nodes: list[NodeProto] = []
     split = 0
