@@ -264,3 +264,25 @@ def test_formats_and_colour_spaces_come_to_rgb(tmp_path, name, mode):
     saved.save(tmp_path / name)
     found = np.asarray(open_picture(tmp_path / name), dtype=float)
     assert np.abs(found - np.asarray(saved.convert("RGB"), dtype=float)).mean() < 2
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (np.linspace(0, 1, 600, dtype=np.float32), "holds values of 0 to 1, where colours are 0..255"),
+        (np.linspace(-3, 90, 600, dtype=np.float32), "holds values of -3 to 90"),
+        (
+            np.arange(600, dtype=np.int32) * 1000,
+            r"holds values of 0 to 5.99e\+05, where colours are 0..65535",
+        ),
+    ],
+)
+def test_measurements_are_no_colours(tmp_path, values, message):
+    Image.fromarray(values.reshape(20, 30)).save(tmp_path / "heights.tif")
+    with pytest.raises(ImageError, match=rf"heights\.tif {message}"):
+        open_picture(tmp_path / "heights.tif")
+
+
+def test_grey_levels_may_be_floats(tmp_path):
+    Image.fromarray(np.full((20, 30), 200.4, np.float32)).save(tmp_path / "grey.tif")
+    assert np.asarray(open_picture(tmp_path / "grey.tif")).mean() == 200

@@ -61,12 +61,25 @@ def test_the_order_is_that_of_sorted_paths(tmp_path, monkeypatch):
         assert names(["./a/../a//*.png"]) == ["a/../a/b.png", "a/../a/z.png"]
 
 
-def test_links_to_files_count_and_links_to_folders_do_not(tmp_path):
-    touch(tmp_path, "here/a.png", "elsewhere/b.png")
-    (tmp_path / "here" / "link.png").symlink_to(tmp_path / "elsewhere" / "b.png")
-    (tmp_path / "here" / "loop.png").symlink_to("loop.png")
-    (tmp_path / "here" / "folder").symlink_to(tmp_path / "elsewhere")
-    assert [Path(name).name for name in names([tmp_path / "here"])] == ["a.png", "link.png"]
+def test_links_are_followed_and_each_folder_is_read_once(tmp_path):
+    touch(tmp_path, "here/a.png", "here/deep/c.png", "elsewhere/b.png", "elsewhere/more/d.png")
+    here, elsewhere = tmp_path / "here", tmp_path / "elsewhere"
+    (here / "link.png").symlink_to(elsewhere / "b.png")
+    (here / "loop.png").symlink_to("loop.png")
+    (here / "second").symlink_to(elsewhere)
+    (here / "folder").symlink_to(elsewhere)
+    (here / "again").symlink_to(here / "deep")
+    (here / "deep" / "up").symlink_to(here)
+    (elsewhere / "more" / "back").symlink_to(here)
+    (here / "nowhere").symlink_to(tmp_path / "gone")
+    found = [str(Path(name).relative_to(here)) for name in names([here])]
+    assert found == ["a.png", "deep/c.png", "folder/b.png", "folder/more/d.png", "link.png"]
+
+
+def test_a_list_that_is_no_text_is_told_once(tmp_path):
+    (tmp_path / "list.txt").write_text("a.png\nb.png\n", "utf-16")
+    with pytest.raises(ImageError, match=r"is no text in UTF-8: line 1 holds a zero byte"):
+        names([f"@{tmp_path / 'list.txt'}"])
 
 
 @pytest.mark.parametrize("count", [0, 1, 511, 512, 513, 3000])

@@ -13,7 +13,7 @@ import os
 import stat
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -94,7 +94,7 @@ def _decoded(
             width, height = (max(sides) for sides in zip(*sizes, strict=True))
             shrink(image, (height, width) if _lies(image) else (width, height))
         image.load()
-        return _converted(_eight_bits(_upright(image), image.format), channel_order)
+        return _converted(_eight_bits(_upright(image), image.format, picture.name), channel_order)
 
 
 @contextlib.contextmanager
@@ -211,19 +211,37 @@ def _converted(image: Image.Image, mode: str) -> Image.Image:
     return image if image.mode == mode else image.convert(mode)
 
 
-def _eight_bits(image: Image.Image, form: str | None) -> Image.Image:
+def _eight_bits(image: Image.Image, form: str | None, name: str) -> Image.Image:
     """At most 8 bits a channel; what a file of 16 bits holds is divided, whatever its brightest value."""
     if image.mode in _DEEP_MODES:
         values = np.asarray(image)  # of 16 or 32 bits: wider ones would take a gigabyte
+        _refuse_numbers(values, 65535, name)
         deep = image.mode != "I" or form == "PNG" or values.max(initial=0) > 255
         scaled = values // 257 if deep else values
         return Image.fromarray(np.clip(scaled, 0, 255).astype(np.uint8))
     if image.mode == "F":
-        return Image.fromarray(np.clip(np.nan_to_num(np.asarray(image)), 0, 255).astype(np.uint8))
+        values = np.nan_to_num(np.asarray(image))
+        _refuse_numbers(values, 255, name)
+        if 0 < values.max(initial=0) <= 1:  # which would be black
+            raise _numbers(values, 255, name)
+        return Image.fromarray(np.clip(values, 0, 255).astype(np.uint8))
     if image.mode in {"RGBA", "LA", "PA", "RGBa", "La"} or "transparency" in image.info:
         layer = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", layer.size, (0, 0, 0, 255)), layer).convert("RGB")
     return image
+
+
+def _refuse_numbers(values: npt.NDArray[Any], white: int, name: str) -> None:
+    """Measurements, such as heights, would be cut off without a word."""
+    if values.max(initial=0) > white or values.min(initial=0) < 0:
+        raise _numbers(values, white, name)
+
+
+def _numbers(values: npt.NDArray[Any], white: int, name: str) -> ImageError:
+    return ImageError(
+        f"{name} holds values of {values.min():.4g} to {values.max():.4g}, where colours are 0..{white}.",
+        hint="Save it with 8 bits a channel.",
+    )
 
 
 def _resized(size: tuple[int, int], frame: Frame) -> tuple[int, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import glob
 import hashlib
+import heapq
 import json
 import os
 import sys
@@ -193,17 +194,28 @@ def _what(entry: str) -> str:
 
 
 def _within(folder: Path) -> Iterator[str]:
-    """Pictures in a folder and its subfolders; neither hidden ones, nor through links to other folders."""
+    """Pictures in a folder and its subfolders, each of which is read once; hidden ones are left out.
+
+    Links to folders are followed when those that are no links have been read, or a loop would have no end.
+    """
     waiting = ["" if folder == Path() else os.path.join(folder, "")]  # noqa: PTH118 - with its separator
-    while waiting:
-        prefix = waiting.pop()
+    links: list[str] = []
+    seen: set[tuple[int, int]] = set()
+    while waiting or links:
+        prefix = waiting.pop() if waiting else heapq.heappop(links)
         try:
+            found = os.stat(prefix or ".")  # noqa: PTH116
+            if (found.st_dev, found.st_ino) in seen:
+                continue
+            seen.add((found.st_dev, found.st_ino))
             with os.scandir(prefix or ".") as entries:
                 for entry in entries:
                     if entry.name.startswith("."):
                         continue
                     if entry.is_dir(follow_symlinks=False):
                         waiting.append(f"{prefix}{entry.name}{os.sep}")
+                    elif entry.is_symlink() and os.path.isdir(entry.path):  # noqa: PTH112 - a loop is none
+                        heapq.heappush(links, f"{prefix}{entry.name}{os.sep}")
                     elif os.path.splitext(entry.name)[1].lower() in SUFFIXES and _is_file(entry.path):  # noqa: PTH122
                         yield prefix + entry.name
         except OSError as error:  # what is in it would be missing, and nobody would know
@@ -230,6 +242,11 @@ def _listed(entry: str) -> Iterator[str]:
             for number, line in enumerate(lines):
                 text = line.decode("utf-8", "surrogateescape").removesuffix("\n")
                 text = (text if number else text.removeprefix("\ufeff")).removesuffix("\r")
+                if "\0" in text:
+                    raise ImageError(
+                        f"The list {entry!r} is no text in UTF-8: line {number + 1} holds a zero byte.",
+                        hint=GIVE,
+                    )
                 if text.strip():
                     yield text if is_address(text) else str(Path(text))
     except (OSError, ValueError) as error:
