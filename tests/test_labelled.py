@@ -63,6 +63,11 @@ def test_columns_can_be_named(tmp_path):
     ]
 
 
+def test_a_column_that_is_called_as_it_should_be_counts_more_than_others(tmp_path):
+    (tmp_path / "a.csv").write_text("file,path,label,class\nno.png,1.png,cat,dog\n")
+    assert read_labelled(tmp_path / "a.csv") == [(str(tmp_path / "1.png"), "cat")]
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
@@ -71,7 +76,8 @@ def test_columns_can_be_named(tmp_path):
         ("a.csv", b"path,label\n1.png,\n", "row 2 has no path or no label"),
         ("a.csv", b"path,label\n1.png,cat\n2.png\n", "row 3"),
         ("a.csv", b"what,label\n1.png,cat\n", "no column of paths; its columns are what, label"),
-        ("a.csv", b"path,label,class\n1.png,cat,dog\n", "several columns of labels"),
+        ("a.csv", b"path,target,class\n1.png,cat,dog\n", "several columns of labels"),
+        ("a.csv", b"path,label\nblack, tan.jpg,3\n", "row 2 has 3 fields, the header 2"),
         ("a.csv", b"\xff\xfe\x00", "cannot be read"),
         ("a.parquet", b"PAR1 and no more", "cannot be read"),
         ("a.txt", b"1.png cat", "is no table of labelled pictures"),

@@ -161,6 +161,12 @@ def _from_table(place: Path, path_column: str | None, label_column: str | None) 
     label_at = header.index(_column(header, label_column, _LABEL_COLUMN, "label", place))
     found = []
     for number, row in enumerate(rows[1:], 2):
+        if len(row) > len(header):
+            told = f"row {number} has {len(row)} fields, the header {len(header)}"
+            raise OptionError(
+                f"{place}: {told}: {', '.join(row)[:60]!r}.",
+                hint=f"Put fields that hold {delimiter!r} in quotation marks.",
+            )
         path, label = ("" if len(row) <= at else row[at].strip() for at in (path_at, label_at))
         if not path or not label:
             raise OptionError(f"{place}: row {number} has no path or no label: {', '.join(row)[:60]!r}.")
@@ -218,6 +224,8 @@ def _column(header: list[str], asked: str | None, known: re.Pattern[str], what: 
         return asked
     plain = [re.sub("[^a-z]", "", cell.lower()) for cell in header]
     at = [column for column, cell in enumerate(plain) if known.fullmatch(cell)]
+    if len(at) != 1 and plain.count(what) == 1:
+        at = [plain.index(what)]
     if len(at) == 1:
         return header[at[0]]
     which = "several columns" if at else "no column"
