@@ -1,5 +1,7 @@
 """Pictures with scores drawn in: every picture once, nothing overwritten unasked."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -106,3 +108,17 @@ def test_a_sheet_that_cannot_be_written_is_refused_before_the_work(tmp_path, mon
     monkeypatch.setattr("tempfile.TemporaryFile", refuse)
     with pytest.raises(TargetError, match=r"sheet\.png cannot be written: Permission denied"):
         Drawings([], folder=None, sheet=tmp_path / "sheet.png", force=False)
+
+
+def test_half_a_sheet_does_not_stay(pictures, tmp_path, monkeypatch):
+    def full(image, target, **options):
+        Path(target).write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", full)
+    drawings = Drawings(map(Picture.of, pictures[:1]), folder=None, sheet=tmp_path / "s.webp", force=False)
+    list(drawings.follow(map(Picture.of, pictures[:1])))
+    drawings.add(prediction(pictures[0]))
+    with pytest.raises(TargetError, match=r"s\.webp cannot be written: No space"):
+        drawings.finish()
+    assert not (tmp_path / "s.webp").exists()

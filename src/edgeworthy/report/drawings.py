@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgeworthy.errors import ImageError, OptionError, TargetError
 from edgeworthy.images import open_picture
@@ -98,8 +98,7 @@ class Drawings:
             if target:
                 if picture.time_s is not None:  # nobody knew of it at the start
                     refuse_existing(target, force=self._force)
-                with _writing(target):
-                    annotate(image, result).save(target, quality=90)
+                _save(annotate(image, result), target, quality=90)
             if self._sheet and len(self._shown) < SHEET_HOLDS:
                 image.thumbnail((640, 640))
                 self._shown.append((image, result))
@@ -107,8 +106,7 @@ class Drawings:
     def finish(self) -> None:
         """Write the sheet."""
         if self._sheet and self._shown:
-            with _writing(self._sheet):
-                contact_sheet(self._shown).save(self._sheet)
+            _save(contact_sheet(self._shown), self._sheet)
 
 
 @contextlib.contextmanager
@@ -117,6 +115,16 @@ def _writing(target: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise TargetError(f"{target} cannot be written: {error.strerror or error}.") from error
+
+
+def _save(image: Image, target: Path, **options: Any) -> None:
+    """Write a picture; half of one does not stay."""
+    with _writing(target):
+        try:
+            image.save(target, **options)
+        except OSError:
+            target.unlink(missing_ok=True)
+            raise
 
 
 def _refuse_originals(targets: Iterable[Path], pictures: Iterable[Picture]) -> None:
