@@ -174,6 +174,17 @@ def test_more_workers_than_cores(ready):
         pass
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [(("--address", "127.0.0.1:1"), "127.0.0.1:1 cannot be reached"), (("--workers", "999"), "999 workers")],
+)
+def test_a_cluster_that_cannot_be_had_leaves_no_folder(run, place, monkeypatch, words, message):
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    code, told = run("--engine", "ray", *words, "-o", "rows.parquet")
+    assert (code, message in told) == (2, True), told
+    assert not (place / "rows.parquet").exists()
+
+
 def test_without_ray_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "ray", None)
     with pytest.raises(MissingExtraError, match=r'pip install "edgeworthy\[ray\]"'), cluster():

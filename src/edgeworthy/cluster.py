@@ -11,6 +11,7 @@ import contextlib
 import logging
 import os
 import pickle
+import socket
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
@@ -24,6 +25,7 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 _WAVE = 2000  # tasks
+_REACHED_S = 10  # within which a head node takes a connection
 
 
 class Cluster(Generic[Task, Result]):
@@ -38,9 +40,7 @@ class Cluster(Generic[Task, Result]):
 
         cores = int(ray.cluster_resources().get("CPU", 1))
         if workers > cores:
-            raise OptionError(
-                f"{workers} workers are more than the {cores} cores of the cluster.", hint="0 takes all."
-            )
+            raise _too_many(workers, cores)
         self.workers = workers or cores
 
     def map(
@@ -125,7 +125,10 @@ def cluster(address: str | None = None, workers: int = 0) -> Iterator[Cluster[An
     if workers < 0:
         raise OptionError(f"workers={workers} is below zero.", hint="0 takes as many as there are cores.")
     mine = not ray.is_initialized()
+    if mine and not address and workers > cores():
+        raise _too_many(workers, cores())
     if mine:
+        _refuse_unreachable(address)
         local: dict[str, Any] = (
             {} if address else {"num_cpus": workers or cores(), "include_dashboard": False}
         )
@@ -146,6 +149,30 @@ def cluster(address: str | None = None, workers: int = 0) -> Iterator[Cluster[An
     finally:
         if mine:
             ray.shutdown()
+
+
+def _too_many(workers: int, cores: int) -> OptionError:
+    return OptionError(
+        f"{workers} workers are more than the {cores} cores of the cluster.", hint="0 takes all."
+    )
+
+
+def _refuse_unreachable(address: str | None) -> None:
+    """Ray tries for minutes to reach an address where nobody is.
+
+    Raises:
+        OptionError: where nothing takes a connection there.
+    """
+    host, _, port = (address or "").rpartition("://")[2].rpartition(":")
+    if not host or not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_REACHED_S).close()
+    except (OSError, OverflowError) as error:
+        raise OptionError(
+            f"The Ray cluster {address} cannot be reached: {getattr(error, 'strerror', None) or error}.",
+            hint="Is it running there, and may this machine connect to it?",
+        ) from error
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from edgeworthy.errors import MissingExtraError, TargetError
+from edgeworthy.errors import EdgeworthyError, MissingExtraError, TargetError
 from edgeworthy.model import Draft
 from edgeworthy.plain import shown
 from edgeworthy.report.rows import long_rows, time_of
@@ -97,8 +97,7 @@ def shared_parts(
         OptionError: where the parts that are there were made otherwise.
         TargetError: where something else is there, or pictures are lacking in the end.
     """
-    _make(folder)
-    with alone(folder):
+    with _made(folder), alone(folder):
         before = _begun(folder, facts, resume=resume, force=force, contiguous=False)
         there = [_span(first, path) for first, path in _written(folder)]
         done = replace(
@@ -153,8 +152,7 @@ def parts(
         OptionError: where the parts that are there were made otherwise.
         TargetError: where something else is there, or the disk takes no more.
     """
-    _make(folder)
-    with alone(folder):
+    with _made(folder), alone(folder):
         before = _begun(folder, facts, resume=resume, force=force)
         writer = _Parts(folder, before, timed=timed)
         try:
@@ -163,6 +161,21 @@ def parts(
                 writer.finish()
         finally:
             writer.discard()
+
+
+@contextlib.contextmanager
+def _made(folder: Path) -> Iterator[None]:
+    """The folder, which does not stay where the call could not be carried out, and nothing was in it."""
+    there = folder.exists()
+    _make(folder)
+    try:
+        yield
+    except EdgeworthyError:
+        if not there and not _written(folder):
+            with contextlib.suppress(OSError):
+                (folder / STATE).unlink(missing_ok=True)
+                folder.rmdir()
+        raise
 
 
 def _make(folder: Path) -> None:
