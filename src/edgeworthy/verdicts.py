@@ -18,7 +18,6 @@ from edgeworthy.results import Against, Answer, Disagreement, Flip, FrameReport,
 
 PLATFORM: Mode = "letterbox"
 
-_FLIPS_SHOWN = 24
 _SLACK = 1e-5  # float32 probabilities may reach beyond 0..1 by so much
 _SURELY = 0.05  # McNemar's p-value below which a frame is called better
 
@@ -122,7 +121,7 @@ def _frame_report(entries: Sequence[Entry], examples: Sequence[Labelled]) -> Fra
         best = platform
     changing = np.flatnonzero(~np.all([hits == right[platform] for hits in right.values()], axis=0))
     flips = []
-    for at in changing[:_FLIPS_SHOWN].tolist():
+    for at in changing.tolist():
         answers = {entry.frame.mode: _answer(entry, at, examples) for entry in entries}
         one = answers[platform]
         predicted = {mode: answer.predicted for mode, answer in answers.items()}
@@ -132,7 +131,7 @@ def _frame_report(entries: Sequence[Entry], examples: Sequence[Labelled]) -> Fra
         top1={mode: round(share, 6) for mode, share in top1.items()},
         platform=platform,
         best=best,
-        p_value=round(p_value, 6),
+        p_value=float(f"{p_value:.4g}"),  # 1e-11 is not 0
         advice=_advice(top1, platform, best, p_value),
         flips=tuple(flips),
         flipped=len(changing),

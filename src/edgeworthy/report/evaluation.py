@@ -110,7 +110,13 @@ def _frames(report: FrameReport) -> Text:
     for flip in report.flips[:_SHOWN]:
         answers = ", ".join(f"{mode}: {name}" for mode, name in flip.predicted.items())
         text.append("\n    " + printable(f"{Path(flip.path).name} ({flip.truth}) {answers}"), "dim")
+    _say_how_many_more(text, report.flipped)
     return text
+
+
+def _say_how_many_more(text: Text, total: int) -> None:
+    if total > _SHOWN:
+        text.append(f"\n    and {total - _SHOWN} more: -o report.html, or --json", "dim")
 
 
 def _against(one: Against) -> Text:
@@ -133,6 +139,7 @@ def _against(one: Against) -> Text:
             ),
             "dim",
         )
+    _say_how_many_more(text, differing)
     return text
 
 

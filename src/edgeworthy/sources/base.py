@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 InputSize = tuple[int, int, int]
 
-INSTEAD = "Give your own weights with --checkpoint FILE, or try the road with --untrained."
+INSTEAD = "Give your own weights with --checkpoint FILE; to try the road without any: export --untrained."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
