@@ -491,3 +491,34 @@ def test_output_that_finds_no_room_is_told_once(words):
     assert done.returncode == 2
     assert done.stderr.startswith("error: What is written finds no room: No space left on device.\nnext: ")
     assert done.stderr.count("\n") == 2
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_standard_streams_may_be_closed(tmp_path, pictures, closed):
+    file = classifier_file(tmp_path / "m.onnx")
+    command = f"exec {sys.executable} -m edgeworthy predict m.onnx {pictures.name} -o rows.csv {closed}"
+    done = subprocess.run(["sh", "-c", command], cwd=file.parent, check=False, capture_output=True)
+    assert (done.returncode, done.stdout) == (0, b"")
+    assert len((tmp_path / "rows.csv").read_text().splitlines()) > len(list(pictures.iterdir()))
+    assert b"error" not in done.stderr
+
+
+def test_what_a_command_reads_is_not_overwritten(run, tmp_path, pictures):
+    model = classifier_file(tmp_path / "m.csv")
+    before = model.read_bytes()
+    (tmp_path / "list.csv").write_text("photos/red.png\n")
+    for words in (
+        ("photos", "-o", "m.csv"),
+        ("@list.csv", "-o", "list.csv"),
+        ("@list.csv", "-o", "./list.csv"),
+    ):
+        code, _, err = run("predict", "m.csv", *words, "--force")
+        assert (code, "is read by this command" in err) == (2, True), err
+    assert model.read_bytes() == before
+    assert (tmp_path / "list.csv").read_text() == "photos/red.png\n"
+
+
+def test_a_threshold_is_a_number(run, tmp_path, pictures):
+    classifier_file(tmp_path / "m.onnx")
+    code, _, err = run("predict", "m.onnx", "photos", "--threshold", "nan")
+    assert (code, "The threshold nan is no probability in 0..1." in err) == (2, True)

@@ -19,6 +19,7 @@ import signal
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator
 from itertools import islice
 from types import TracebackType
@@ -327,6 +328,8 @@ def _tasks(items: Iterable[Item], stays: Callable[[Item], bool]) -> Iterator[lis
 
 def serve() -> None:
     """The process: answer requests until the caller closes the pipe, or is gone."""
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")  # as in the program that has started this one
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; the caller ends this one
     replies, requests = answers(), sys.stdin.buffer
     make, arguments = pickle.load(requests)  # noqa: S301 - from our own caller

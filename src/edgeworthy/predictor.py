@@ -49,7 +49,8 @@ class Predictor:
 
     Raises:
         ModelFileError: where the file is no classifier of pictures.
-        OptionError: where it does not say how pixels are normalised, and neither does the caller.
+        OptionError: where it does not say how pixels are normalised, and neither does the caller, or one of
+            the settings is out of range.
     """
 
     def __init__(
@@ -70,6 +71,8 @@ class Predictor:
             raise OptionError(
                 f"The number of classes {top_k} is not above zero.", hint="Give --top-k 1 or more."
             )
+        if threshold is not None and not 0 <= threshold <= 1:  # nor NaN
+            raise OptionError(f"The threshold {threshold} is no probability in 0..1.")
         if pool not in get_args(Pool):
             raise OptionError(f"Unknown pool {pool!r}.", hint=f"Use one of: {', '.join(get_args(Pool))}.")
         self._jobs, threads = shared_out(jobs, threads)

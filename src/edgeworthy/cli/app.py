@@ -101,6 +101,7 @@ def app(debug: bool) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the program and end the process with the command's exit code."""
+    _open_what_is_closed()
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not sys.warnoptions:
         warnings.simplefilter("ignore")  # what libraries tell each other
@@ -110,6 +111,13 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     code = _run(words)
     spare_the_last_collection()
     sys.exit(code)
+
+
+def _open_what_is_closed() -> None:
+    """A standard stream that the caller has closed leads nowhere; or the next file would take its place."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123
 
 
 def _run(words: list[str]) -> int:

@@ -83,7 +83,7 @@ def command(files: tuple[Path, ...], as_json: bool, **options: Any) -> int:
     """
     from edgeworthy.benchmarking import benchmark
 
-    with page_of(options, extra="benchmark") as write_page:
+    with page_of(options, extra="benchmark", inputs=files) as write_page:
         with _progress() as on_step:
             found = benchmark(
                 files,

@@ -66,7 +66,7 @@ def command(first: Path, second: str, as_json: bool, **options: Any) -> int:
     """
     from edgeworthy.comparison import compare
 
-    with page_of(options, extra="evaluate") as write_page:
+    with page_of(options, extra="evaluate", inputs=(first, second)) as write_page:
         with picture_progress() as (on_start, on_picture):
             comparison = compare(
                 first,

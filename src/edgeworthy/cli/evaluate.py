@@ -82,8 +82,8 @@ def command(files: tuple[Path, ...], data: str, as_json: bool, **options: Any) -
     A label is a class name, a class id from 0, or an ImageNet synset. The platform letterboxes pictures
     unless it is told otherwise, where training pipelines crop: the difference shows before you deploy.
 
-    The exit code is 1 where pictures could not be read, or --min-top1 is missed: also where pictures have a
-    label that no class stands for.
+    The exit code is 1 where pictures could not be read, or where --min-top1 is given and is missed, or not
+    all pictures have a label that a class stands for.
     """
     from edgeworthy.evaluation import evaluate
 
@@ -92,7 +92,7 @@ def command(files: tuple[Path, ...], data: str, as_json: bool, **options: Any) -
     if least is not None and not 0 <= least <= 1:
         hint = f"Did you mean {least / 100:g}?" if 1 < least <= 100 else ""
         raise OptionError(f"--min-top1 {least:g} is no share in 0..1.", hint=hint)
-    with page_of(options, extra="evaluate") as write_page:
+    with page_of(options, extra="evaluate", inputs=(*files, data)) as write_page:
         with picture_progress() as (on_start, on_picture):
             evaluation = evaluate(
                 files,

@@ -24,6 +24,7 @@ from edgeworthy.cli.shared import (
     print_json_line,
     provider_option,
     refuse_engine_options,
+    refuse_inputs,
     status_console,
     unwinding_on_sigterm,
 )
@@ -132,6 +133,7 @@ def command(file: Path, pictures: tuple[str, ...], as_json: bool, **options: Any
     from edgeworthy.predictor import Predictor, at_a_time
 
     _refuse_mixtures(options | {"as_json": as_json})
+    refuse_inputs((options["output"], options["sheet"]), (file, *pictures))
     found = list_pictures(pictures, column=options["column"], every=options["every"])
     settings = {
         "frame": options["frame"],

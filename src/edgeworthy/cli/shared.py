@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from edgeworthy.errors import OptionError
+from edgeworthy.errors import OptionError, TargetError
 from edgeworthy.plain import json_line, plain
 
 if TYPE_CHECKING:
@@ -204,8 +204,12 @@ def page_options(function: F) -> F:
 
 
 @contextlib.contextmanager
-def page_of(options: dict[str, Any], *, extra: str) -> Iterator[Callable[[str], None] | None]:
+def page_of(
+    options: dict[str, Any], *, extra: str, inputs: Iterable[str | Path]
+) -> Iterator[Callable[[str], None] | None]:
     """What writes the page's text, once it is there, to a file that was tried at once; None without `-o`.
+
+    `inputs` are what the command reads, which is not overwritten.
 
     Raises:
         MissingExtraError: without what makes pages, which is in this extra.
@@ -221,6 +225,7 @@ def page_of(options: dict[str, Any], *, extra: str) -> Iterator[Callable[[str], 
     from edgeworthy.model import draft
     from edgeworthy.report.templates import jinja
 
+    refuse_inputs([output], inputs)
     jinja(extra)  # before work is done
     with unwinding_on_sigterm(), draft(output, force=options["force"]) as page:
 
@@ -229,6 +234,18 @@ def page_of(options: dict[str, Any], *, extra: str) -> Iterator[Callable[[str], 
             page.commit()
 
         yield write
+
+
+def refuse_inputs(targets: Iterable[Path | None], inputs: Iterable[str | Path]) -> None:
+    """Stop before `--force` overwrites what the command itself reads.
+
+    Raises:
+        TargetError: where one of the targets is one of the inputs, or the list that `@FILE` names.
+    """
+    read = {Path(str(name).removeprefix("@")).resolve() for name in inputs}
+    for target in filter(None, targets):
+        if target.resolve() in read:
+            raise TargetError(f"{target} is read by this command.", hint="Choose another place.")
 
 
 def engine_options(function: F) -> F:
