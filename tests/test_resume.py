@@ -1,6 +1,8 @@
 """A run that is killed goes on where its rows end: none is lost, none is there twice, none is another's."""
 
 import contextlib
+import errno
+import io
 import json
 import os
 import random
@@ -16,6 +18,7 @@ import pytest
 from PIL import Image
 
 from edgeworthy.cli import main
+from edgeworthy.errors import TargetError
 from edgeworthy.report import partial, parts
 from tests.factory import classifier_file
 
@@ -354,3 +357,19 @@ def test_a_name_that_is_no_text_is_written_as_csv_writes_it(place, run):
     (place / "photos" / "0000.png").rename(place / "photos" / os.fsdecode(b"\xff.png"))
     assert run("photos", "-o", "rows.parquet")[0] == 1
     assert content(place / "rows.parquet")["path"][-1].as_py() == "photos/\\udcff.png"
+
+
+@pytest.mark.parametrize(
+    ("number", "hint"), [(errno.ENOSPC, "Make room, then continue"), (errno.EACCES, "May you write there?")]
+)
+def test_what_the_disk_refuses_in_the_end_names_the_file(tmp_path, number, hint):
+    class Refused(io.BytesIO):
+        def close(self):
+            raise OSError(number, os.strerror(number))
+
+    with (
+        pytest.raises(TargetError, match=rf"rows\.csv cannot be written: {os.strerror(number)}") as told,
+        partial._closed(Refused(), tmp_path / "rows.csv"),
+    ):
+        pass
+    assert told.value.hint.startswith(hint)

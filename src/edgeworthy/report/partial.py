@@ -24,6 +24,7 @@ from edgeworthy.report.runs import (
     refuse_other,
     remove_drafts,
     settle,
+    unwritable,
     write_run,
 )
 
@@ -65,7 +66,7 @@ def resumable(
         return
     with _told(target):
         file = partial.open("ab")
-    with file, alone(partial):
+    with _closed(file, target), alone(partial):
         before = _come_to(target, facts)  # nobody changes it from here on
         with _told(target):
             if before.finished:
@@ -146,10 +147,17 @@ def _told(target: Path) -> Iterator[None]:
     except FileExistsError as error:
         raise TargetError(f"{target} appeared meanwhile.", hint=ANEW) from error
     except OSError as error:
-        raise TargetError(
-            f"{target} cannot be written: {error.strerror or error}.",
-            hint="Make room, then continue with --resume; or choose another place with -o.",
-        ) from error
+        raise unwritable(target, error) from error
+
+
+@contextlib.contextmanager
+def _closed(file: io.BufferedWriter, target: Path) -> Iterator[None]:
+    """As `with file`, but what the disk does not take in the end is told."""
+    try:
+        yield
+    finally:
+        with _told(target):
+            file.close()
 
 
 class _Rows:

@@ -25,6 +25,7 @@ from edgeworthy.report.runs import (
     read_run,
     refuse_other,
     settle,
+    unwritable,
     write_run,
 )
 
@@ -189,7 +190,7 @@ def _make(folder: Path) -> None:
             hint="Move it away, or name another output with -o.",
         ) from error
     except OSError as error:
-        raise _unwritable(folder, error) from error
+        raise unwritable(folder, error) from error
 
 
 def _begun(
@@ -218,7 +219,7 @@ def _begun(
     except TargetError:
         raise
     except OSError as error:
-        raise _unwritable(folder, error) from error
+        raise unwritable(folder, error) from error
     begun = Run(facts=facts)
     write_run(folder / STATE, begun)
     return begun
@@ -266,13 +267,6 @@ def _span(first: int, path: Path) -> Span:
 def _column(group: Any, name: str) -> Any:
     columns = [group.column(index) for index in range(group.num_columns)]
     return next(column for column in columns if column.path_in_schema == name)
-
-
-def _unwritable(folder: Path, error: OSError) -> TargetError:
-    return TargetError(
-        f"{folder} cannot be written: {error.strerror or error}.",
-        hint="Make room, then continue with --resume; or choose another place with -o.",
-    )
 
 
 class _Parts:
@@ -346,7 +340,7 @@ class _Parts:
                 self._writer = ParquetWriter(self._draft.path, self._schema)
             self._writer.write_table(table)
         except OSError as error:
-            raise _unwritable(self._folder, error) from error
+            raise unwritable(self._folder, error) from error
         self._rows = []
 
     def span(self, first: int) -> Span:
@@ -362,7 +356,7 @@ class _Parts:
         try:
             self._writer.close()
         except OSError as error:
-            raise _unwritable(self._folder, error) from error
+            raise unwritable(self._folder, error) from error
         self._draft.commit()
         self.discard()
         settle(self._folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -20,6 +21,8 @@ from edgeworthy.plain import plain
 from edgeworthy.results import Prediction, Unreadable
 
 Result = Prediction | Unreadable
+
+_FULL = {errno.ENOSPC, errno.EDQUOT}
 
 ANEW = "Begin anew with --force, or name another output with -o."
 
@@ -168,6 +171,17 @@ def alone(path: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+def unwritable(target: Path, error: OSError) -> TargetError:
+    """What is told of a place that takes no more, or nothing."""
+    room = (
+        "Make room, then continue with --resume; or" if error.errno in _FULL else "May you write there? Else"
+    )
+    return TargetError(
+        f"{target} cannot be written: {error.strerror or error}.",
+        hint=f"{room} choose another place with -o.",
+    )
 
 
 def settle(folder: Path) -> None:
