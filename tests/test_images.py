@@ -286,3 +286,12 @@ def test_measurements_are_no_colours(tmp_path, values, message):
 def test_grey_levels_may_be_floats(tmp_path):
     Image.fromarray(np.full((20, 30), 200.4, np.float32)).save(tmp_path / "grey.tif")
     assert np.asarray(open_picture(tmp_path / "grey.tif")).mean() == 200
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_grey_level_that_is_transparent_is_laid_over_black(tmp_path, dtype):
+    values = np.full((20, 30), 200, dtype) * (257 if dtype == np.uint16 else 1)
+    values[:, :10] = values[0, 0] // 2
+    Image.fromarray(values).save(tmp_path / "a.png", transparency=int(values[0, 29]))
+    found = np.asarray(open_picture(tmp_path / "a.png"))
+    assert found[0, :, 0].tolist() == [100] * 10 + [0] * 20

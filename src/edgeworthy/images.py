@@ -218,6 +218,8 @@ def _eight_bits(image: Image.Image, form: str | None, name: str) -> Image.Image:
         _refuse_numbers(values, 65535, name)
         deep = image.mode != "I" or form == "PNG" or values.max(initial=0) > 255
         scaled = values // 257 if deep else values
+        if isinstance(level := image.info.get("transparency"), int):  # laid over black
+            scaled = np.where(values == level, 0, scaled)
         return Image.fromarray(np.clip(scaled, 0, 255).astype(np.uint8))
     if image.mode == "F":
         values = np.nan_to_num(np.asarray(image))
