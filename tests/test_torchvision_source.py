@@ -10,7 +10,7 @@ from edgeworthy import errors
 from edgeworthy.images import frame_picture, normalise
 from edgeworthy.sources.base import SourceRequest
 from edgeworthy.sources.registry import load_source
-from edgeworthy.sources.torchvision_library import _described
+from edgeworthy.sources.torchvision_library import _described, frame_of
 from edgeworthy.sources.torchvision_shim import mend_torchvision
 
 mend_torchvision()
@@ -114,3 +114,12 @@ def test_a_frame_is_what_torchvisions_own_transform_does(name, picture):
     theirs = weights.transforms()(image)[None].numpy()
     assert ours.shape == theirs.shape
     assert np.abs(ours - theirs).max() < 1e-5
+
+
+def test_a_picture_covers_an_input_that_is_not_square():
+    preset = models.SqueezeNet1_0_Weights.IMAGENET1K_V1.transforms()
+    frame = frame_of(preset, (3, 100, 64))
+    assert frame.describe() == "resize 114x73 (cover-round), crop 100x64, bilinear"
+    for size in ((300, 300), (640, 480), (480, 640)):
+        assert np.asarray(frame_picture(Image.new("RGB", size, "white"), frame)).min() == 255
+    assert frame_of(preset, (3, 224, 224)).resize == 256

@@ -15,6 +15,7 @@ import edgeworthy
 from edgeworthy import errors
 from edgeworthy.images import frame_picture
 from edgeworthy.silence import quiet
+from edgeworthy.sources import image_processors
 from edgeworthy.sources.base import SourceRequest
 from edgeworthy.sources.image_processors import pipeline_of
 from edgeworthy.sources.imagegpt import nearest
@@ -252,6 +253,7 @@ def test_a_multi_label_model_gets_sigmoids(folder):
     ("changes", "message"),
     [
         ({"auto_map": {"AutoConfig": "mine.MyConfig"}}, r"asks for code of its own.*never runs it"),
+        ({"problem_type": "regression"}, "it gives numbers, no classes"),
         ({"model_type": "bert"}, "is a 'bert' model, and Transformers has no image classifier of that type"),
         ({"model_type": "no_such_model"}, "does not understand the config.json"),
         ({"model_type": 5}, "does not understand the config.json"),
@@ -667,3 +669,9 @@ def test_a_processor_inside_another_is_found(folder):
     (folder / "preprocessor_config.json").unlink()
     (folder / "processor_config.json").write_text(json.dumps({"image_processor": settings}))
     assert load(folder).frame_at((3, 32, 32)).mode == "stretch"
+
+
+def test_a_picture_covers_an_input_of_another_shape_than_the_processor_s():
+    geometry = image_processors._Geometry(resize=80, rule="shorter-truncate", crop=(64, 64))
+    assert geometry.frame_at((3, 100, 64)).describe() == "resize 125x80 (cover-round), crop 100x64, bilinear"
+    assert geometry.frame_at((3, 128, 128)).resize == 160

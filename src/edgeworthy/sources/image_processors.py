@@ -64,14 +64,22 @@ class _Geometry:
     details: dict[str, Any] = field(default_factory=dict)
 
     def frame_at(self, size: InputSize) -> Frame:
-        """For another input size the ratio of target and crop stays."""
+        """For another input size the ratio of target and crop stays.
+
+        Where the shorter side was the target, and the input has another aspect ratio, the picture is resized
+        until it covers as much.
+        """
         _, height, width = size
         if self.resize == self.crop:
             return Frame.stretch(height, width, **self.details)
         high, wide = height / self.crop[0], width / self.crop[1]
         resize: int | tuple[int, int]
-        if isinstance(self.resize, int):
-            resize = round(self.resize * min(high, wide))
+        rule = self.rule
+        if isinstance(self.resize, int) and high != wide:
+            share = self.resize / min(self.crop)
+            resize, rule = (round(share * height), round(share * width)), "cover-round"
+        elif isinstance(self.resize, int):
+            resize = round(self.resize * high)
         else:
             resize = (round(self.resize[0] * high), round(self.resize[1] * wide))
         return Frame(
@@ -79,7 +87,7 @@ class _Geometry:
             height=height,
             width=width,
             resize=resize,
-            resize_rule=self.rule,
+            resize_rule=rule,
             centre="down",
             **self.details,
         )

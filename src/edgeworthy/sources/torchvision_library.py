@@ -95,17 +95,19 @@ def _described(
 def frame_of(preset: Any, size: InputSize) -> Frame:
     """The frame that `torchvision.transforms._presets.ImageClassification` carries out.
 
-    It resizes the shorter side, and takes the centre; for another input size the ratio of both stays.
+    It resizes the shorter side, and takes the centre; for another input size the ratio of both stays, and for
+    one that is not square the picture is resized until it covers that.
     """
     _, height, width = size
     ratio = preset.resize_size[0] / preset.crop_size[0]
     name = preset.interpolation.value
+    square = height == width
     return Frame(
         mode="crop",
         height=height,
         width=width,
-        resize=round(ratio * min(height, width)),
-        resize_rule="shorter-truncate",
+        resize=round(ratio * height) if square else (round(ratio * height), round(ratio * width)),
+        resize_rule="shorter-truncate" if square else "cover-round",
         interpolation=name if name in INTERPOLATIONS else "bilinear",
     )
 

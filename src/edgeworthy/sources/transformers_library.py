@@ -110,6 +110,11 @@ def _architecture(place: hub.Place, config: Any) -> Any:
 
 
 def _classifier(place: hub.Place, config: Any, architecture: Any, request: SourceRequest) -> TrainedModel:
+    if getattr(config, "problem_type", None) == "regression":
+        raise SourceError(
+            f"{place.name} says that it is for regression (problem_type): it gives numbers, no classes.",
+            hint="Expected is a model that was trained to classify.",
+        )
     notes: tuple[str, ...] = ()
     if request.untrained:
         model = hub.build(architecture, config, place.name)
