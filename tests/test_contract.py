@@ -122,3 +122,18 @@ def test_a_scale_that_contradicts_the_values_is_refused():
         Normalization.guess_scale(*PIXELS, 1)
     with pytest.raises(OptionError, match="above zero"):
         Normalization.guess_scale((0.5,), (0,))
+
+
+@pytest.mark.parametrize(
+    ("mean", "std"),
+    [((123.7, 116.3, 103.5), (0.229, 0.224, 0.225)), ((0.485, 0.456, 0.406), (58.4, 57.1, 57.4))],
+)
+def test_a_mean_of_one_scale_with_a_std_of_the_other_is_asked_about(mean, std):
+    with pytest.raises(OptionError, match=r"may be meant for pixels 0\.\.1 or 0\.\.255"):
+        Normalization.guess_scale(mean, std)
+    assert Normalization.guess_scale(mean, std, 255).std == std
+
+
+@pytest.mark.parametrize(("mean", "std"), [((104, 117, 123), (1, 1, 1)), ((0, 0, 0), (255, 255, 255))])
+def test_values_of_255_levels_may_leave_one_of_them_alone(mean, std):
+    assert Normalization.guess_scale(mean, std).std == std

@@ -73,7 +73,8 @@ class Normalization:
         """From values on either scale.
 
         Any value over 2 means 0..255; all means in [0, 1] with all stds in (0, 1) mean 0..1; anything
-        else is not settled by the numbers (0 and 1, say) and needs `scale`, 1 or 255.
+        else is not settled by the numbers (0 and 1, say; or means of one scale with stds of the other) and
+        needs `scale`, 1 or 255.
 
         Raises:
             OptionError: where the scale cannot be told and is not given.
@@ -83,7 +84,7 @@ class Normalization:
             raise OptionError(f"The std {list(std)} is not above zero throughout.")
         if scale == 1 and any(value > 2 for value in values):
             raise OptionError(f"Mean {list(mean)} and std {list(std)} cannot be meant for pixels 0..1.")
-        if scale is None and any(value > 2 for value in values):
+        if scale is None and any(value > 2 for value in values) and not _are_mixed(mean, std):
             scale = 255
         if scale is None and all(0 <= v <= 1 for v in mean) and all(0 < v < 1 for v in std):
             scale = 1
@@ -257,6 +258,13 @@ def picture_size(shape: Sequence[int | None]) -> tuple[int | None, int | None, i
     if layout_of(shape) == "nhwc":
         return shape[3], shape[1], shape[2]
     return shape[1], shape[2], shape[3]
+
+
+def _are_mixed(mean: Sequence[float], std: Sequence[float]) -> bool:
+    """Whether one of them must be meant for pixels 0..255, and the other one looks like 0..1."""
+    unit_std = max(std) < 1 and max(mean) > 2
+    unit_mean = max(std) > 2 and 0 < max(mean) <= 1 and min(mean) >= 0
+    return unit_std or unit_mean
 
 
 def _per_channel(values: Sequence[float] | float, channels: int) -> Sequence[float]:
