@@ -689,3 +689,39 @@ def test_weights_that_are_not_there_are_refused(target):
 
 def test_a_compiled_module_is_unwrapped(target):
     assert export(torch.compile(Tiny()), target).parity.verdict == "same"
+
+
+class Double(Tiny):
+    """Gives its scores in double precision."""
+
+    def forward(self, image):
+        return super().forward(image).double()
+
+
+def test_scores_in_double_precision_become_single(target):
+    export(Double(), target)
+    assert onnx.load(target).graph.output[0].type.tensor_type.elem_type == onnx.TensorProto.FLOAT
+
+
+def test_a_sigmoid_over_probabilities_is_refused(target):
+    with pytest.raises(errors.OptionError, match="probabilities already: a sigmoid over them"):
+        export(models.Probabilities(), target, activation="sigmoid")
+
+
+def test_exports_of_several_threads_wait_for_each_other(tmp_path):
+    import sys
+    import threading
+
+    before = sys.stdout, sys.stderr, torch.get_num_threads()
+    done = []
+
+    def one(number):
+        done.append(export(Tiny(), tmp_path / f"{number}.onnx").parity.verdict)
+
+    threads = [threading.Thread(target=one, args=(number,)) for number in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert done == ["same"] * 2
+    assert (sys.stdout, sys.stderr, torch.get_num_threads()) == before

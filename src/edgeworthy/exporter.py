@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
 
 Listener = Callable[[Stage], None]
 
+_ONE_AT_A_TIME = threading.Lock()  # torch's tracers, and what keeps libraries quiet, belong to the process
+
 
 def export(
     source: str | nn.Module,
@@ -55,6 +58,9 @@ def export(
     **options: Unpack[ExportKeywords],
 ) -> Artefact:
     """Turn a trained classifier into one ONNX file that keeps the contract and is proven to predict the same.
+
+    A call waits for those of other threads. Meanwhile, what the process prints, warns of or logs is dropped
+    while libraries do their work.
 
     Args:
         source: an `nn.Module` in memory, or a text that names a model: see `sources.registry.FORMS`.
@@ -85,6 +91,7 @@ def export(
     )
     road = _Road(on_stage)
     with contextlib.ExitStack() as stack:
+        stack.enter_context(_ONE_AT_A_TIME)
         file = stack.enter_context(draft(Path(target), force=force))
         scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="edgeworthy-"))
         sandbox = stack.enter_context(Sandbox(preload="onnxsim"))

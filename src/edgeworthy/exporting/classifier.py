@@ -62,7 +62,10 @@ class Classifier(nn.Module):
             image = image.permute(0, 3, 1, 2)
         if self.normalizes:
             image = (image - self.mean) / self.std
-        return activate(self.accessor(self.module(image)), self.activation)
+        scores = self.accessor(self.module(image))
+        if scores.dtype == torch.float64:  # the contract's scores are float32
+            scores = scores.float()
+        return activate(scores, self.activation)
 
 
 def activate(logits: Tensor, activation: Activation) -> Tensor:
@@ -198,9 +201,9 @@ def choose_activation(logits: npt.NDArray[np.float32], asked: Activation | None)
         raise OptionError("The softmax of a single score is always 1.", hint="Use --activation sigmoid.")
     sums = logits.astype(np.float64).sum(axis=1)
     are_probabilities = inside and not single and float(np.abs(sums - 1).max()) <= SUM_TOLERANCE
-    if asked == "softmax" and are_probabilities:
+    if asked in {"softmax", "sigmoid"} and are_probabilities:
         raise OptionError(
-            "The model's outputs are probabilities already: a second softmax would flatten them.",
+            f"The model's outputs are probabilities already: a {asked} over them would flatten them.",
             hint="Leave --activation out.",
         )
     if asked is not None:

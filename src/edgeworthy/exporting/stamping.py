@@ -34,7 +34,10 @@ def stamp(model: ModelProto, contract: Contract) -> None:
     graph = model.graph
     names = ([value.name for value in graph.input], [value.name for value in graph.output])
     if names != ([contract.input_name], [contract.output_name]):
-        raise NotConformantError(f"The graph came out with inputs {names[0]} and outputs {len(names[1])}.")
+        raise NotConformantError(
+            f"The graph came out with inputs {names[0]} and outputs {len(names[1])}.",
+            hint="" if names[0] else "Does the model look at its picture?",
+        )
     _make_static(graph, contract)
     graph.doc_string = contract.normalization.to_doc_string() if contract.normalization else ""
     graph.name = _GRAPH_NAME
