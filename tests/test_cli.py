@@ -522,3 +522,48 @@ def test_a_threshold_is_a_number(run, tmp_path, pictures):
     classifier_file(tmp_path / "m.onnx")
     code, _, err = run("predict", "m.onnx", "photos", "--threshold", "nan")
     assert (code, "The threshold nan is no probability in 0..1." in err) == (2, True)
+
+
+def test_export_does_not_overwrite_what_it_reads(run, tmp_path):
+    (tmp_path / "own.py").write_text("from tests.models import tiny\n")
+    for source, target in (("own.py:tiny", "own.py"), (MODEL, "cats.txt")):
+        code, _, err = run("export", source, *SETTLED, "-o", target, "--force")
+        assert (code, f"{target} is read by this command" in err) == (2, True), err
+    assert (tmp_path / "own.py").read_text() == "from tests.models import tiny\n"
+
+
+def test_a_model_that_ends_the_program_is_no_success(run, tmp_path):
+    (tmp_path / "own.py").write_text(
+        "import sys\nfrom tests.models import Tiny\n"
+        "class Quitting(Tiny):\n    def forward(self, image):\n        sys.exit(0)\n"
+    )
+    code, _, err = run("export", "own.py:Quitting", *SETTLED, "-o", "m.onnx")
+    assert (code, "Code of the model's own ends the program: SystemExit(0)." in err) == (2, True), err
+    assert not list(tmp_path.glob("*.onnx*"))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("", "-o", "m.onnx"), "The source is an empty text."),
+        ((MODEL, "-o", "loop.onnx"), "loop.onnx is no place for a file"),
+        ((MODEL, "-o", "m.onnx", "--atol", "0"), "The tolerance 0.0 is no difference in probability"),
+        ((MODEL, "-o", "m.onnx", "--mean", "0.5,,0.4,0.3"), "'0.5,,0.4,0.3' is not a list of numbers"),
+    ],
+)
+def test_calls_of_export_that_cannot_be_carried_out(run, tmp_path, words, message):
+    (tmp_path / "loop.onnx").symlink_to("loop.onnx")
+    code, _, err = run("export", *words)
+    assert (code, message in err) == (2, True), err
+
+
+def test_an_interrupt_that_an_import_made_an_error_of_is_one(run, monkeypatch):
+    def stopped(*words, **options):
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt as error:
+            raise ImportError("initialization failed") from error
+
+    monkeypatch.setattr(sys.modules["edgeworthy.cli.app"], "_call", stopped)
+    code, _, err = run("check", "m.onnx")
+    assert (code, err) == (130, "interrupted\n")

@@ -118,3 +118,9 @@ def test_a_key_that_stands_twice_in_json_is_told(tmp_path):
     (tmp_path / "a.json").write_text('{"0": "cat", "0": "dog", "1": "horse"}')
     with pytest.raises(ClassNamesError, match="'0' stands twice"):
         read_class_names(str(tmp_path / "a.json"))
+
+
+def test_hidden_folders_are_no_classes(tmp_path):
+    for name in ("cat", "dog", ".ipynb_checkpoints"):
+        (tmp_path / name).mkdir()
+    assert tuple(read_class_names(str(tmp_path))) == ("cat", "dog")

@@ -70,7 +70,8 @@ def read_listed(spec: str) -> list[str]:
         raise ClassNamesError("No place of class names is given.", hint="Is a shell variable empty?")
     path = Path(spec)
     if path.is_dir():
-        names = sorted(entry.name for entry in os.scandir(path) if entry.is_dir())
+        folders = (entry for entry in os.scandir(path) if entry.is_dir())
+        names = sorted(entry.name for entry in folders if not entry.name.startswith("."))
         if not names:
             raise ClassNamesError(f"The folder {spec} has no folders in it.", hint="Expected is one a class.")
         return names

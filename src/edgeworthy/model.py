@@ -332,8 +332,14 @@ def draft(target: Path, *, force: bool = False) -> Iterator[Draft]:
     Raises:
         TargetError: at once, where the target cannot become a file.
     """
-    target = target.resolve() if target.is_symlink() else target
-    refuse_existing(target, force=force)
+    try:
+        target = target.resolve() if target.is_symlink() else target
+        refuse_existing(target, force=force)
+    except (OSError, RuntimeError) as error:  # a loop of links; a name that is too long
+        reason = getattr(error, "strerror", None) or error
+        raise TargetError(
+            f"{str(target)[:120]} is no place for a file: {reason}.", hint="Change -o."
+        ) from error
     if not target.parent.is_dir():
         raise TargetError(f"The folder {target.parent} does not exist.", hint="Make it first, or change -o.")
     if not os.access(target.parent, os.W_OK):

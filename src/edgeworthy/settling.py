@@ -95,7 +95,10 @@ class ExportOptions:
         if self.scale not in {None, 1, 255}:
             raise OptionError(f"The scale {self.scale} is neither 1 nor 255.")
         if self.atol is not None and not 0 < self.atol < 1:
-            raise OptionError(f"The tolerance {self.atol} is not a difference in probability in 0..1.")
+            raise OptionError(
+                f"The tolerance {self.atol} is no difference in probability: above 0, below 1.",
+                hint="Leave out --atol to have it measured.",
+            )
 
 
 class ExportKeywords(TypedDict, total=False):

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 import click
 
 from edgeworthy._version import __version__
-from edgeworthy.cli.shared import examples, status_console
+from edgeworthy.cli.shared import Terminated, examples, status_console
 from edgeworthy.errors import EdgeworthyError
 from edgeworthy.memory import spare_the_last_collection
 
@@ -136,13 +136,29 @@ def _run(words: list[str]) -> int:
         code = 130
     except BrokenPipeError:
         _output_to_nowhere()  # the reader has seen enough
+    except Terminated:
+        raise
+    except SystemExit as error:
+        told = f"Code of the model's own ends the program: SystemExit({error.code!r})."
+        _tell(EdgeworthyError(told, hint="A model that is exported must return its scores."), debug=debug)
+        code = 2
     except Exception as error:
+        if _hides_an_interrupt(error):
+            status_console().print("interrupted", style="red")
+            return 130
         full = isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}
         _tell(_no_room(error) if full else _unforeseen(error), debug=debug)
         if full:
             _output_to_nowhere()
         code = 2
     return code
+
+
+def _hides_an_interrupt(error: BaseException | None) -> bool:
+    """Whether Ctrl-C came while native code was imported, which makes an ImportError of it."""
+    if isinstance(error, KeyboardInterrupt):
+        return True
+    return error is not None and _hides_an_interrupt(error.__cause__ or error.__context__)
 
 
 def _output_to_nowhere() -> None:

@@ -14,6 +14,7 @@ from edgeworthy.cli.shared import (
     normalization_options,
     output_console,
     print_json,
+    refuse_inputs,
     status_console,
     unwinding_on_sigterm,
 )
@@ -92,6 +93,7 @@ def command(source: str, output: Path, as_json: bool, **options: Any) -> None:
     from edgeworthy.exporter import export
     from edgeworthy.report.artefact import Ladder, render_artefact
 
+    refuse_inputs([output], _read_by(source, options))
     ladder = Ladder(status_console())
     with unwinding_on_sigterm(), ladder:
         artefact = export(source, output, on_stage=ladder.add, **_arguments(options))
@@ -99,6 +101,12 @@ def command(source: str, output: Path, as_json: bool, **options: Any) -> None:
         print_json(artefact)
     else:
         output_console().print(render_artefact(artefact))
+
+
+def _read_by(source: str, options: dict[str, Any]) -> list[str]:
+    """The files that the options name, and the one that the source may be or begin with."""
+    named = (source, source.rpartition(":")[0], *map(options.get, ("checkpoint", "arch", "classes")))
+    return [*(str(name) for name in named if name), *(options.get("prompts") or ())]
 
 
 def _arguments(options: dict[str, Any]) -> dict[str, Any]:

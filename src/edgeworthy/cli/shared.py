@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -44,7 +45,8 @@ class Numbers(_Numbers):
         if isinstance(value, tuple):
             return value
         try:
-            numbers = tuple(float(part) for part in value.replace(",", " ").split())
+            parts = value.split(",") if "," in value else value.split()
+            numbers = tuple(map(float, parts))
         except ValueError:
             numbers = ()
         if not numbers or not all(map(math.isfinite, numbers)):
@@ -242,9 +244,9 @@ def refuse_inputs(targets: Iterable[Path | None], inputs: Iterable[str | Path]) 
     Raises:
         TargetError: where one of the targets is one of the inputs, or the list that `@FILE` names.
     """
-    read = {Path(str(name).removeprefix("@")).resolve() for name in inputs}
+    read = {os.path.realpath(str(name).removeprefix("@")) for name in inputs}
     for target in filter(None, targets):
-        if target.resolve() in read:
+        if os.path.realpath(target) in read:  # Path.resolve raises on loops
             raise TargetError(f"{target} is read by this command.", hint="Choose another place.")
 
 
@@ -354,8 +356,12 @@ def unwinding_on_sigterm() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+class Terminated(SystemExit):
+    """By a signal, and not by code of a model."""
+
+
 def _leave(number: int, frame: object) -> None:
-    sys.exit(128 + number)
+    raise Terminated(128 + number)
 
 
 def output_console() -> Console:

@@ -46,6 +46,8 @@ def load_source(request: SourceRequest) -> TrainedModel:
         OptionError: where the text names no source, or options contradict each other.
         SourceError: where the model cannot be had.
     """
+    if not request.spec.strip():
+        raise OptionError("The source is an empty text.", hint="Is a shell variable empty?")
     if request.untrained and request.checkpoint:
         raise OptionError("--untrained and --checkpoint exclude each other.", hint="Drop one of them.")
     if request.arch and request.checkpoint:
