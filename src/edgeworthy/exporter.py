@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 Listener = Callable[[Stage], None]
 
-_ONE_AT_A_TIME = threading.Lock()  # torch's tracers, and what keeps libraries quiet, belong to the process
+_ONE_AT_A_TIME = threading.RLock()  # torch's tracers, and what keeps libraries quiet, belong to the process
 
 
 def export(
