@@ -305,7 +305,7 @@ def test_completion_completes():
         "_EDGEWORTHY_COMPLETE": "bash_complete", "COMP_WORDS": "edgeworthy che", "COMP_CWORD": "1",
     }  # fmt: skip
     done = program(environment=environment)
-    assert done.stdout.strip() == "plain,check"
+    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "plain,check", "")
 
 
 def program(*words, environment=None):

@@ -71,12 +71,19 @@ class LazyGroup(click.Group):
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """As click does, but a reader that has gone away is no failure."""
+        """As click does, but a reader that has gone away is no failure, and a model that exits no success."""
         try:
             return super().invoke(ctx)
         except BrokenPipeError:
             _output_to_nowhere()
             return 0
+        except Terminated:
+            raise
+        except SystemExit as error:
+            raise EdgeworthyError(
+                f"Code of the model's own ends the program: SystemExit({error.code!r}).",
+                hint="A model that is exported must return its scores.",
+            ) from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """From the table, without importing any of them."""
@@ -136,12 +143,6 @@ def _run(words: list[str]) -> int:
         code = 130
     except BrokenPipeError:
         _output_to_nowhere()  # the reader has seen enough
-    except Terminated:
-        raise
-    except SystemExit as error:
-        told = f"Code of the model's own ends the program: SystemExit({error.code!r})."
-        _tell(EdgeworthyError(told, hint="A model that is exported must return its scores."), debug=debug)
-        code = 2
     except Exception as error:
         if _hides_an_interrupt(error):
             status_console().print("interrupted", style="red")
