@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeworthy import native
 from edgeworthy._version import __version__
 from edgeworthy.contract import Contract, Normalization
 from edgeworthy.errors import (
@@ -144,9 +143,11 @@ class Conversion:
 
     def begin_simplifying(self, sandbox: Sandbox) -> None:
         """Start the simplifier in a process of its own."""
+        from edgeworthy.exporting.simplifying import simplify
+
         if self._options.simplify:
             self._current = self._scratch / f"{self._exporter}-simplified.onnx"
-            name = f"{native.MODULE}:{native.simplify.__name__}"
+            name = f"{simplify.__module__}:{simplify.__name__}"
             self._simplifying = sandbox.submit(name, str(self._raw), str(self._current))
 
     def simplify(self) -> str:

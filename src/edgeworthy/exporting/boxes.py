@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from edgeworthy.exporting.building import Adder, Builder, stated_shapes
+from edgeworthy.exporting.building import Adder, Builder, inferred_shapes
 from edgeworthy.graph import attribute_value, constant, prune, redirect
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def write_boxes(model: ModelProto) -> int:
     """Rewrite what is written into boxes of tensors with static shapes, in place.
 
     Args:
-        model: as simplified, of opset 10 or above, whose Slice takes its borders as inputs.
+        model: of opset 10 or above, whose Slice takes its borders as inputs.
 
     Returns:
         How many there were.
@@ -36,7 +36,7 @@ def write_boxes(model: ModelProto) -> int:
     boxes = {node.output[0]: box for node in graph.node if (box := _box(graph, node))}
     if not boxes:
         return 0
-    shapes, build = stated_shapes(graph), Builder(model)
+    shapes, build = inferred_shapes(model), Builder(model)
     kept = {value.name for value in graph.output}
     nodes: list[NodeProto] = []
     for node in graph.node:

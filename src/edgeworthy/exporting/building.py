@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,7 +10,9 @@ import numpy as np
 from edgeworthy.graph import Names
 
 if TYPE_CHECKING:
-    from onnx import GraphProto, ModelProto, NodeProto
+    from onnx import ModelProto, NodeProto
+
+_SMALL = 1024  # values of a tensor that may well be a shape
 
 
 class Builder:
@@ -50,17 +53,32 @@ class Adder:
 
 
 def inferred_shapes(model: ModelProto) -> dict[str, tuple[int, ...]]:
-    """Of all values whose shape can be inferred, and is static; takes a few times the model's memory."""
+    """Of all values whose shape can be inferred, and is static."""
     from onnx import shape_inference
 
-    return stated_shapes(shape_inference.infer_shapes(model).graph)
-
-
-def stated_shapes(graph: GraphProto) -> dict[str, tuple[int, ...]]:
-    """Of all values whose shape the graph tells, as the simplifier leaves it, and is static."""
+    graph = shape_inference.infer_shapes(_without_weights(model), data_prop=True).graph
     found = {}
     for value in (*graph.value_info, *graph.input):
         sides = [side.dim_value for side in value.type.tensor_type.shape.dim]
         if sides and all(side > 0 for side in sides):
             found[value.name] = tuple(sides)
     return found
+
+
+def _without_weights(model: ModelProto) -> ModelProto:
+    """The same graph, with large tensors as inputs: inference makes copies of all that it is given."""
+    from onnx import GraphProto, helper
+
+    whole = model.graph
+    small = [tensor for tensor in whole.initializer if math.prod(tensor.dims) <= _SMALL]
+    large = [tensor for tensor in whole.initializer if math.prod(tensor.dims) > _SMALL]
+    graph = GraphProto(name=whole.name, node=whole.node, value_info=whole.value_info, output=whole.output)
+    graph.initializer.extend(small)
+    graph.input.extend(whole.input)
+    given = {value.name for value in whole.input}
+    graph.input.extend(
+        helper.make_tensor_value_info(one.name, one.data_type, list(one.dims))
+        for one in large
+        if one.name not in given
+    )
+    return helper.make_model(graph, opset_imports=list(model.opset_import), ir_version=model.ir_version)

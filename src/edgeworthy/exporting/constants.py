@@ -1,0 +1,97 @@
+"""What a graph computes of constants alone, computed once and for all.
+
+The simplifier does so as well, but holds every value on the way. Where a model standardises its weights as it
+runs, that is a dozen copies of them: for timm's nf_resnet26, 64 MB of weights, its process takes 1022 MB, and
+384 MB with this done first. ONNX Runtime lets go of a value once the last node has read it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgeworthy.graph import needs, prune
+from edgeworthy.memory import give_back
+from edgeworthy.model import subgraphs_of, to_bytes
+from edgeworthy.runtime import Session
+
+if TYPE_CHECKING:
+    from onnx import GraphProto, ModelProto, NodeProto
+
+_DRAWN = {
+    "Bernoulli",
+    "Multinomial",
+    "RandomNormal",
+    "RandomNormalLike",
+    "RandomUniform",
+    "RandomUniformLike",
+}
+_KEPT_APART = {"QuantizeLinear", "DequantizeLinear"}  # what is quantised stays small
+
+
+def compute_constants(model: ModelProto, scratch: Path) -> int:
+    """Replace what depends on no input of the graph by its value, in place.
+
+    Args:
+        model: whose tensors lie in the file itself.
+        scratch: a folder for a file of a moment.
+
+    Returns:
+        How many values were computed.
+
+    Raises:
+        ModelFileError: where ONNX Runtime refuses what is to be computed.
+    """
+    from onnx import numpy_helper
+
+    graph = model.graph
+    tensors = {tensor.name: tensor for tensor in graph.initializer}
+    constant = set(_constant_nodes(graph, set(tensors)))
+    nodes = [graph.node[place] for place in sorted(constant)]
+    made = {name for node in nodes for name in node.output if node.op_type != "Constant"}
+    others = (node for place, node in enumerate(graph.node) if place not in constant)
+    wanted = sorted(made.intersection(name for node in others for name in needs(node)))
+    if not wanted:
+        return 0
+    fed = {name: tensors[name] for node in nodes for name in node.input if name in tensors}
+    path = scratch / "constants.onnx"
+    path.write_bytes(to_bytes(_part(model, nodes, list(fed.values()), wanted)))
+    session = Session(path, lean=True, optimize=False)
+    values = session.run({name: numpy_helper.to_array(tensor) for name, tensor in fed.items()}, wanted)
+    del session
+    path.unlink()
+    for place in sorted(constant, reverse=True):
+        if graph.node[place].op_type != "Constant":
+            del graph.node[place]
+    for name in reversed(wanted):
+        graph.initializer.append(numpy_helper.from_array(values.pop(), name))
+    prune(graph)  # with the tensors that only these nodes have read
+    give_back()
+    return len(wanted)
+
+
+def _constant_nodes(graph: GraphProto, known: set[str]) -> Iterator[int]:
+    """The places of the nodes that read nothing but constants; nodes stand in the order in which they run."""
+    results = {value.name for value in graph.output}
+    for place, node in enumerate(graph.node):
+        fixed = node.domain in {"", "ai.onnx"} and node.op_type not in _DRAWN | _KEPT_APART
+        fixed = fixed and not results.intersection(node.output) and not any(subgraphs_of(node))
+        if fixed and all(name in known for name in node.input if name):
+            known.update(node.output)
+            yield place
+
+
+def _part(
+    model: ModelProto, nodes: Sequence[NodeProto], feeds: Sequence[Any], wanted: Sequence[str]
+) -> ModelProto:
+    """Nodes as a model of its own, which is fed tensors in place of holding them."""
+    from onnx import TypeProto, helper
+
+    inputs = [helper.make_tensor_value_info(one.name, one.data_type, list(one.dims)) for one in feeds]
+    outputs = [helper.make_value_info(name, TypeProto()) for name in wanted]
+    return helper.make_model(
+        helper.make_graph(nodes, "constants", inputs, outputs),
+        opset_imports=list(model.opset_import),
+        ir_version=model.ir_version,
+    )
