@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,16 +89,29 @@ class Reference:
         choose_activation(self._logits, self._settled.activation)  # what was asked for may not hold for all
         self._probabilities = self._original.probabilities(self._logits, self.activation)
 
-    def compared(self, scores: Floats, some: slice = slice(None)) -> Parity:
-        """How a file's probabilities [probes, classes] differ from its own; on all probes, or some."""
+    def compared(self, scores: Floats, some: slice = slice(None), *, briefly: bool = False) -> Parity:
+        """How a file's probabilities [probes, classes] differ from its own.
+
+        Args:
+            scores: the file's.
+            some: which probes they are of.
+            briefly: ask for the yardstick on the worst of them alone; what that leaves unexplained counts as
+                different, though another probe might explain it.
+        """
         indices = range(len(self.probes))[some]
+        asked: set[int] = set()
+
+        def otherwise(row: int) -> Iterable[Floats]:
+            asked.add(row)
+            return self._otherwise(indices[row]) if len(asked) == 1 or not briefly else ()
+
         return verify(
             probes=[self.probes[index].name for index in indices],
             reference=self._probabilities[some],
             candidate=scores,
             logits=self._logits[some],
             activation=self.activation,
-            otherwise=lambda row: self._otherwise(indices[row]),
+            otherwise=otherwise,
             atol=self._atol,
         )
 
