@@ -255,6 +255,33 @@ def test_attention_on_attention_is_calmed_until_rounding_moves_little(calms, mon
     assert logits.std() > 1
 
 
+class Widening(nn.Module):
+    """Makes so many times the picture's own values of it on the way, and remembers what it was shown."""
+
+    def __init__(self, times, classes=4):
+        super().__init__()
+        torch.manual_seed(2)
+        self.times, self.shown = times, []
+        self.head = nn.Linear(3, classes)
+
+    def forward(self, image):
+        self.shown.append(image)
+        return self.head(image.repeat(1, self.times, 1, 1).mean((2, 3))[:, :3])
+
+
+@pytest.mark.parametrize(("times", "pictures"), [(1, 8), (260, 8), (400, 5), (4000, 3)])
+def test_what_takes_much_memory_is_calibrated_on_fewer_pictures_that_tell_more(times, pictures):
+    model = Widening(times)  # of 49 kB a picture
+    untrained.make_sensitive(model, (3, 64, 64))
+    assert {len(images) for images in model.shown} == {1, pictures}
+    calibrating = next(images for images in model.shown if len(images) > 1)
+    values = (calibrating - calibrating.mean((1, 2, 3), keepdim=True))[:, :, ::2]
+    neighbours = (values[..., 1:] * values[..., :-1]).mean() / values.square().mean()
+    assert neighbours > 0.5 if pictures < 8 else neighbours < 0.5
+    spread = model(calibrating) - model(calibrating).mean(0)
+    assert 2 < spread.std() < 4
+
+
 class Silent(nn.Module):
     """Deep, without skips, and with initial weights in which the signal dies, as some libraries draw them."""
 

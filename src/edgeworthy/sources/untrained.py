@@ -10,6 +10,7 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from edgeworthy.memory import large_pieces_given_back
 from edgeworthy.probes import moved
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ SEED = 20
 _CALIBRATION_PICTURES = 8  # fewer of large ones, for memory and time, but
 _FEWEST = 3
 _CALIBRATION_PIXELS = 8 * 288**2
+_CALIBRATION_BYTES = 100 << 20  # of the largest value on the way, of which a few live at once
+_GRAINS = (1, 4, 16, 64)  # px
 _LOGIT_STD = 3.0  # spread that makes softmax favour a few classes without saturating
 _SPREADINGS = 3
 _CLOSE = 0.01  # of that spread: near enough
@@ -52,25 +55,73 @@ def make_sensitive(module: nn.Module, input_size: tuple[int, int, int]) -> None:
                 else:
                     closes = parameter.ndim == 1 and not parameter.any()
                     parameter.copy_((0.5 + noise) * (_CLOSING if closes else 1.0))
-        pictures = _pictures(input_size, generator)
+        pictures = _pictures(module, input_size, generator)
         layers = [m for m in module.modules() if isinstance(m, nn.Linear | nn.Conv2d)]
-        with _kept_alive(layers):
-            _calibrate(module, pictures)
-        if layers:
-            _spread(module, layers[-1], pictures)
-            if _calmed(module, torch.rand((2, *input_size), generator=generator)):
+        large = len(pictures) < _CALIBRATION_PICTURES
+        with large_pieces_given_back() if large else contextlib.nullcontext():
+            with _kept_alive(layers):
+                _calibrate(module, pictures)
+            if layers:
                 _spread(module, layers[-1], pictures)
+                if _calmed(module, torch.rand((2, *input_size), generator=generator)):
+                    _spread(module, layers[-1], pictures)
 
 
-def _pictures(input_size: tuple[int, int, int], generator: Any) -> Tensor:
+def _pictures(module: nn.Module, input_size: tuple[int, int, int], generator: Any) -> Tensor:
     """Noise [pictures, C, H, W] of different contrast and brightness."""
     import torch
 
     channels, height, width = input_size
     count = max(_FEWEST, min(_CALIBRATION_PICTURES, _CALIBRATION_PIXELS // (height * width)))
-    pictures = torch.randn((count, *input_size), generator=generator)
+    bearable = count
+    if count > _FEWEST:
+        largest = _largest_bytes(module, torch.zeros(1, *input_size))
+        bearable = max(_FEWEST, _CALIBRATION_BYTES // largest)
+    if bearable < count:
+        count = bearable
+        pictures = _grained((count, *input_size), generator)
+    else:
+        pictures = torch.randn((count, *input_size), generator=generator)
     scales = torch.linspace(0.3, 2.0, count).reshape(-1, 1, 1, 1)
     return pictures * scales + torch.randn((count, channels, 1, 1), generator=generator)
+
+
+def _grained(shape: tuple[int, int, int, int], generator: Any) -> Tensor:
+    """Noise of unit variance in blocks of 1, 4, 16 and 64 px: where pictures are few, each has to tell more.
+
+    Attention averages white noise away. A norm behind it that has seen nothing else blows up what blocks
+    leave: with four pictures of white noise, halonet_h1's logits reach thousands.
+    """
+    import torch
+
+    height, width = shape[2:]
+    pictures = torch.zeros(shape)
+    for side in _GRAINS:
+        blocks = torch.randn((*shape[:2], -(-height // side), -(-width // side)), generator=generator)
+        pictures += torch.kron(blocks, torch.ones(side, side))[..., :height, :width]
+    return pictures.div_(len(_GRAINS) ** 0.5)
+
+
+def _largest_bytes(module: nn.Module, picture: Tensor) -> int:
+    """Of the values that a module computes on its way; halonet_h1's gathered keys take 26 MB a picture."""
+    from torch import Tensor
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    own = {value.untyped_storage().data_ptr() for value in (*module.parameters(), *module.buffers())}
+    largest = 1
+
+    class Watching(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            nonlocal largest
+            result = func(*args, **(kwargs or {}))
+            for value in result if isinstance(result, tuple | list) else (result,):
+                if isinstance(value, Tensor) and value.untyped_storage().data_ptr() not in own:
+                    largest = max(largest, value.untyped_storage().nbytes())
+            return result
+
+    with Watching():  # type: ignore[no-untyped-call]
+        module.eval()(picture)
+    return largest
 
 
 def _is_flat(parameter: nn.Parameter) -> bool:
