@@ -270,14 +270,14 @@ class Widening(nn.Module):
 
 
 @pytest.mark.parametrize(("times", "pictures"), [(1, 8), (260, 8), (400, 5), (4000, 3)])
-def test_what_takes_much_memory_is_calibrated_on_fewer_pictures_that_tell_more(times, pictures):
+def test_what_takes_much_memory_is_calibrated_on_fewer_pictures(times, pictures):
     model = Widening(times)  # of 49 kB a picture
     untrained.make_sensitive(model, (3, 64, 64))
     assert {len(images) for images in model.shown} == {1, pictures}
     calibrating = next(images for images in model.shown if len(images) > 1)
     values = (calibrating - calibrating.mean((1, 2, 3), keepdim=True))[:, :, ::2]
     neighbours = (values[..., 1:] * values[..., :-1]).mean() / values.square().mean()
-    assert neighbours > 0.5 if pictures < 8 else neighbours < 0.5
+    assert neighbours > 0.5  # it is not white noise
     spread = model(calibrating) - model(calibrating).mean(0)
     assert 2 < spread.std() < 4
 
