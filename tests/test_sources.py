@@ -110,6 +110,35 @@ def test_checkpoints_are_unwrapped_and_the_classes_counted(tmp_path, trained, ki
     assert same_weights(loaded.module, trained)
 
 
+@pytest.mark.parametrize("name", ["model.", "task.net."])
+def test_weights_are_found_in_a_module_that_trains_them(tmp_path, trained, name):
+    inner = {f"{name}{key}": value for key, value in trained.state_dict().items()}
+    content = {"state_dict": {"loss.weight": torch.ones(7), **inner}, "pytorch-lightning_version": "2.5.0"}
+    torch.save(content, tmp_path / "last.ckpt")
+    loaded = load(f"timm:{SMALL}", checkpoint=tmp_path / "last.ckpt")
+    assert loaded.module.num_classes == 7
+    assert same_weights(loaded.module, trained)
+    assert loaded.notes[0] == (
+        f"Of the checkpoint, what lies under '{name[:-1]}' is used. 1 left out (first: loss.weight)."
+    )
+
+
+def test_weights_that_fit_twice_are_not_chosen_between(tmp_path, trained):
+    state = trained.state_dict()
+    twice = {f"{name}.{key}": value for key, value in state.items() for name in ("student", "teacher")}
+    torch.save(twice, tmp_path / "a.pth")
+    with pytest.raises(CheckpointError, match=r"unexpected \(first: student"):
+        load(f"timm:{SMALL}", checkpoint=tmp_path / "a.pth")
+
+
+def test_a_part_that_lacks_a_key_is_none(tmp_path, trained):
+    state = {f"model.{key}": value for key, value in trained.state_dict().items()}
+    state.pop(next(reversed(state)))
+    torch.save(state, tmp_path / "a.pth")
+    with pytest.raises(CheckpointError, match=r"missing .*unexpected \(first: model\."):
+        load(f"timm:{SMALL}", checkpoint=tmp_path / "a.pth")
+
+
 def test_averaged_weights_are_preferred_and_told(tmp_path, trained):
     raw = {key: torch.zeros_like(value) for key, value in trained.state_dict().items()}
     torch.save({"state_dict": raw, "state_dict_ema": trained.state_dict()}, tmp_path / "a.pth")
@@ -237,10 +266,12 @@ def test_a_callable_in_a_file(tmp_path):
             load(f"{spec}:{name}")
 
 
-def test_a_callable_in_a_package_and_its_checkpoint(tmp_path):
+@pytest.mark.parametrize("under", ["", "net."])
+def test_a_callable_in_a_package_and_its_checkpoint(tmp_path, under):
     loaded = load("tests.models:tiny")
     assert (type(loaded.module), loaded.name) == (Tiny, "tests.models:tiny")
-    torch.save({"state_dict": Tiny().state_dict()}, tmp_path / "a.pth")
+    state = {f"{under}{key}": value for key, value in Tiny().state_dict().items()}
+    torch.save({"state_dict": state}, tmp_path / "a.pth")
     assert same_weights(load("tests.models:tiny", checkpoint=tmp_path / "a.pth").module, Tiny())
 
 

@@ -60,14 +60,16 @@ def test_without_a_cache_or_network_it_says_what_to_do(hub, offline):
         load(f"{SPEC}:IMAGENET1K_V1")
 
 
-def test_a_fine_tuned_head_tells_the_number_of_classes(tmp_path):
+@pytest.mark.parametrize("under", ["", "model."])
+def test_a_fine_tuned_head_tells_the_number_of_classes(tmp_path, under):
     torch.manual_seed(2)
     tuned = models.squeezenet1_1(weights=None, num_classes=4)
-    torch.save(tuned.state_dict(), tmp_path / "tuned.pth")
+    torch.save({f"{under}{key}": value for key, value in tuned.state_dict().items()}, tmp_path / "tuned.pth")
     trained = load(SPEC, checkpoint=tmp_path / "tuned.pth")
     assert trained.class_names is None  # nobody knows them
     assert trained.module.eval()(torch.zeros(1, 3, 64, 64)).shape == (1, 4)
     assert any("torchvision's own weights" in note for note in trained.notes)
+    assert any("'model' is used" in note for note in trained.notes) == bool(under)
 
 
 def test_a_checkpoint_of_another_architecture_is_refused(tmp_path):

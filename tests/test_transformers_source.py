@@ -204,14 +204,17 @@ def test_damaged_weights_say_so(folder, name):
             load(folder)
 
 
-def test_a_checkpoints_head_tells_the_number_of_classes(tmp_path, folder):
+@pytest.mark.parametrize("under", ["", "model."])
+def test_a_checkpoints_head_tells_the_number_of_classes(tmp_path, folder, under):
     tuned = vit(num_labels=7)
-    torch.save({"state_dict": tuned.state_dict()}, tmp_path / "tuned.pth")
+    state = {f"{under}{key}": value for key, value in tuned.state_dict().items()}
+    torch.save({"state_dict": state}, tmp_path / "tuned.pth")
     trained = load(folder, checkpoint=tmp_path / "tuned.pth")
     with torch.no_grad():
         assert torch.allclose(trained.module(picture()), tuned(picture()).logits, atol=1e-5)
     assert trained.class_names is None  # nobody knows them
     assert any("those of cats" in note for note in trained.notes)
+    assert any("'model' is used" in note for note in trained.notes) == bool(under)
 
 
 def test_a_checkpoint_of_another_architecture_is_refused(tmp_path, folder):

@@ -377,10 +377,12 @@ def test_random_weights_still_need_a_tokenizer(copied):
         load(folder, untrained=True)
 
 
-def test_a_checkpoint_brings_its_own_weights(copied):
+@pytest.mark.parametrize("under", ["", "model."])
+def test_a_checkpoint_brings_its_own_weights(copied, under):
     folder = copied("siglip")
     weights = load_file(folder / "model.safetensors")
     weights["logit_bias"] += 2
+    weights = {f"{under}{key}": value for key, value in weights.items()}
     save_file(weights, folder / "tuned.safetensors", {"format": "pt"})
     picture = torch.zeros(1, 3, SIDE, SIDE)
     before, after = load(folder).module, load(folder, checkpoint=folder / "tuned.safetensors").module

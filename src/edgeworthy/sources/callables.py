@@ -13,7 +13,7 @@ from typing import Any
 
 from edgeworthy.errors import SourceError, first_line
 from edgeworthy.sources.base import SourceRequest, TrainedModel
-from edgeworthy.sources.checkpoint import load_weights, read_checkpoint
+from edgeworthy.sources.checkpoint import load_weights, part_for, read_checkpoint
 from edgeworthy.sources.dinat import mend_dinat_if_loaded, mend_dinat_in
 from edgeworthy.sources.timm_library import describe_timm
 from edgeworthy.sources.torchvision_shim import mend_torchvision
@@ -42,8 +42,9 @@ class CallableAdapter:
             model = _build(module, name, request.spec)
         notes = mend_dinat_in(model)
         if request.checkpoint:
-            state, said = read_checkpoint(request.checkpoint, trust_pickle=request.trust_pickle)
-            notes += said
+            whole, said = read_checkpoint(request.checkpoint, trust_pickle=request.trust_pickle)
+            state, chosen = part_for(model.state_dict(), whole)
+            notes += said + chosen
             load_weights(model, state, request.spec)
         source = f"{Path(place).name}:{name}" if is_file else request.spec
         return describe_timm(model, source, untrained=request.untrained, notes=notes)

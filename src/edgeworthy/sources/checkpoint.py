@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import pickle
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ _AVERAGED = ("state_dict_ema", "model_ema", "ema_state_dict", "ema")
 _WRAPPERS = (*_AVERAGED, "state_dict", "model_state_dict", "model", "module", "net", "weights")
 _PREFIXES = ("module.", "_orig_mod.")
 _COUNTERS = {"n_averaged"}  # beside the weights of torch.optim.swa_utils.AveragedModel
+_COUNTED = "num_batches_tracked"  # which older files lack
 _MAX_DEPTH = 4
 _GLOBAL = re.compile(r"GLOBAL (\S+)")  # in what torch's unpickler of weights alone refuses
 
@@ -72,6 +73,27 @@ def module_in(content: Any) -> nn.Module | None:
     return next((content[key] for key in _WRAPPERS if isinstance(content.get(key), nn.Module)), None)
 
 
+def part_for(own: Iterable[str], state: dict[str, Tensor]) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """The part of a state dict that an architecture's keys lie in, and notes on what was chosen.
+
+    A module that trains, such as Lightning's, holds the network under a name of its own beside losses and
+    metrics: `model.conv1.weight`. Where no such name makes all keys fit, or several do, all is handed back.
+    """
+    keys = [key for key in own if not key.endswith(_COUNTED)]
+    if not keys or all(key in state for key in keys):
+        return state, ()
+    names = {key.removesuffix(keys[0]) for key in state if key.endswith(f".{keys[0]}")}
+    fitting = [name for name in names if all(name + key in state for key in keys)]
+    if len(fitting) != 1:
+        return state, ()
+    name = fitting[0]
+    others = [key for key in state if not key.startswith(name)]
+    left = f" {_first('left out', others)}." if others else ""
+    note = f"Of the checkpoint, what lies under {name.rstrip('.')!r} is used.{left}"
+    part = {key.removeprefix(name): value for key, value in state.items() if key.startswith(name)}
+    return part, (note,)
+
+
 def load_weights(module: nn.Module, state: Mapping[str, Tensor], name: str) -> None:
     """Load a state dict strictly.
 
@@ -79,7 +101,7 @@ def load_weights(module: nn.Module, state: Mapping[str, Tensor], name: str) -> N
         CheckpointError: naming the first missing, unexpected and mis-shaped keys.
     """
     own = module.state_dict()
-    missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
+    missing = [key for key in own if key not in state and not key.endswith(_COUNTED)]
     unexpected = [key for key in state if key not in own]
     shaped = [
         f"{key} is {_shape(state[key])}, the architecture has {_shape(own[key])}"

@@ -220,19 +220,29 @@ def tried(
     return model, info
 
 
-def _sketch(architecture: Any, config: Any, name: str) -> None:
-    """Make the architecture without memory for its weights, to learn whether and how large it can be."""
+def keys_of(architecture: Any, config: Any, name: str) -> list[str]:
+    """Of the architecture's state dict.
+
+    Raises:
+        SourceError: where the settings fit no model.
+    """
+    return list(_sketch(architecture, config, name).state_dict())
+
+
+def _sketch(architecture: Any, config: Any, name: str) -> nn.Module:
+    """The architecture without memory for its weights, to learn whether and how large it can be."""
     import torch
 
     try:
         with torch.device("meta"):
-            sketch = _made(architecture, config)
+            sketch: nn.Module = _made(architecture, config)
     except Exception as error:
         raise SourceError(
             f"Transformers cannot make {name!r}: {first_line(error)}", hint="Check its config.json."
         ) from error
     size = sum(part.numel() * part.element_size() for part in sketch.parameters())
     refuse_giant(name, size)
+    return sketch
 
 
 def _made(architecture: Any, config: Any) -> Any:

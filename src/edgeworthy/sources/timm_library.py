@@ -15,7 +15,7 @@ from edgeworthy.errors import MissingExtraError, SourceError
 from edgeworthy.frames import INTERPOLATIONS, Frame, Interpolation
 from edgeworthy.labels import ClassNames
 from edgeworthy.sources.base import INSTEAD, SourceRequest, TrainedModel, told_as
-from edgeworthy.sources.checkpoint import load_weights, read_checkpoint
+from edgeworthy.sources.checkpoint import load_weights, part_for, read_checkpoint
 from edgeworthy.sources.giants import within_one_file
 from edgeworthy.sources.hub import offline_unless_reachable
 from edgeworthy.sources.timm_names import names_of
@@ -57,9 +57,11 @@ class TimmAdapter:
     def _made(self, timm: Any, name: str, source: str, request: SourceRequest) -> TrainedModel:
         if request.checkpoint:
             state, notes = read_checkpoint(request.checkpoint, trust_pickle=request.trust_pickle)
-            model = _architecture_for(timm, name, state)
+            plain = _created(timm, name, pretrained=False)
+            state, said = part_for(plain.state_dict(), state)
+            model = _architecture_for(timm, name, plain, state)
             load_weights(model, state, source)
-            return describe_timm(model, source, notes=notes)
+            return describe_timm(model, source, notes=(*notes, *said))
         if request.untrained:
             model, notes = _with_head(timm, name)
             return describe_timm(model, source, untrained=True, notes=notes)
@@ -231,9 +233,8 @@ def _with_head(timm: Any, name: str) -> tuple[Any, tuple[str, ...]]:
     return model, (f"timm has no head for it; one of {_HEAD_CLASSES} classes is added.",)
 
 
-def _architecture_for(timm: Any, name: str, state: Mapping[str, Any]) -> Any:
-    """The architecture with as many classes and input channels as the weights have."""
-    plain = _created(timm, name, pretrained=False)
+def _architecture_for(timm: Any, name: str, plain: Any, state: Mapping[str, Any]) -> Any:
+    """The plain architecture, or with as many classes and input channels as the weights have."""
     config = plain.pretrained_cfg
     details: dict[str, int] = {}
     heads = config.get("classifier") or ()

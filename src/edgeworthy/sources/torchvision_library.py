@@ -13,7 +13,7 @@ from edgeworthy.contract import Normalization
 from edgeworthy.errors import MissingExtraError, OptionError, SourceError
 from edgeworthy.frames import INTERPOLATIONS, Frame
 from edgeworthy.sources.base import INSTEAD, InputSize, SourceRequest, TrainedModel, told_as
-from edgeworthy.sources.checkpoint import load_weights, read_checkpoint
+from edgeworthy.sources.checkpoint import load_weights, part_for, read_checkpoint
 from edgeworthy.sources.giants import within_one_file
 from edgeworthy.sources.names import mended
 from edgeworthy.sources.torchvision_shim import mend_torchvision
@@ -60,9 +60,11 @@ def _own_weights(models: Any, name: str, weights: Any, request: SourceRequest) -
         module = _created(models, name, weights=None)
         return _described(module, request.spec, weights, untrained=True)
     state, notes = read_checkpoint(request.checkpoint, trust_pickle=request.trust_pickle)
-    module = _architecture_for(models, name, state)
+    plain = _created(models, name, weights=None)
+    state, said = part_for(plain.state_dict(), state)
+    module = _architecture_for(models, name, plain, state)
     load_weights(module, state, request.spec)
-    return _described(module, request.spec, weights, notes=notes)
+    return _described(module, request.spec, weights, notes=(*notes, *said))
 
 
 def _described(
@@ -170,9 +172,8 @@ def _created(models: Any, name: str, **details: Any) -> Any:
         return models.get_model(name, **details)
 
 
-def _architecture_for(models: Any, name: str, state: Mapping[str, Any]) -> Any:
-    """The architecture with as many classes as the weights have: the rows of what had 1000."""
-    plain = _created(models, name, weights=None)
+def _architecture_for(models: Any, name: str, plain: Any, state: Mapping[str, Any]) -> Any:
+    """The plain architecture, or with as many classes as the weights have: the rows of what had 1000."""
     heads = [key for key, tensor in plain.state_dict().items() if tensor.ndim and len(tensor) == 1000]
     for key in reversed(heads):
         if key in state and len(state[key]) != 1000:

@@ -13,7 +13,7 @@ from edgeworthy.errors import CheckpointError, OptionError, SourceError
 from edgeworthy.labels import ClassNames
 from edgeworthy.sources import dinat, hub, imagegpt, naflex
 from edgeworthy.sources.base import SourceRequest, TrainedModel, told_as
-from edgeworthy.sources.checkpoint import read_checkpoint
+from edgeworthy.sources.checkpoint import part_for, read_checkpoint
 from edgeworthy.sources.image_processors import pipeline_of
 from edgeworthy.sources.names import mended
 
@@ -120,9 +120,10 @@ def _classifier(place: hub.Place, config: Any, architecture: Any, request: Sourc
         model = hub.build(architecture, config, place.name)
     elif request.checkpoint:
         state, notes = read_checkpoint(request.checkpoint, trust_pickle=request.trust_pickle)
+        state, chosen = part_for(hub.keys_of(architecture, config, place.name), state)
         config = _with_head_of(architecture, config, state, place.name)
         model, said = hub.load(architecture, config, state, place.name)
-        notes += (*said, f"Size, normalisation and any class names are those of {place.name}.")
+        notes += (*chosen, *said, f"Size, normalisation and any class names are those of {place.name}.")
     else:
         state, notes = hub.read_weights(place, trust_pickle=request.trust_pickle)
         model, said = hub.load(architecture, config, state, place.name)

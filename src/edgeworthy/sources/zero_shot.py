@@ -13,7 +13,7 @@ from edgeworthy.frames import MAX_SIDE_PX
 from edgeworthy.labels import MAX_CLASSES, ClassNames
 from edgeworthy.sources import hub
 from edgeworthy.sources.base import InputSize, SourceRequest, TrainedModel
-from edgeworthy.sources.checkpoint import read_checkpoint
+from edgeworthy.sources.checkpoint import part_for, read_checkpoint
 from edgeworthy.sources.image_processors import Pipeline, pipeline_of
 from edgeworthy.sources.names import listed
 from edgeworthy.sources.untrained import SEED
@@ -206,7 +206,8 @@ def _model(place: hub.Place, config: Any, request: SourceRequest) -> tuple[Any, 
         return hub.build(architecture, config, place.name), ()
     if request.checkpoint:
         state, notes = read_checkpoint(request.checkpoint, trust_pickle=request.trust_pickle)
-        notes = (*notes, f"Size, normalisation and tokenizer are those of {place.name}.")
+        state, chosen = part_for(hub.keys_of(architecture, config, place.name), state)
+        notes = (*notes, *chosen, f"Size, normalisation and tokenizer are those of {place.name}.")
     else:
         state, notes = hub.read_weights(place, trust_pickle=request.trust_pickle)
     model, said = hub.load(architecture, config, state, place.name)
