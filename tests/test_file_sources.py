@@ -139,6 +139,38 @@ def test_files_of_whole_models_are_exported_and_say_what_they_are(made, tmp_path
     assert b"private_place" not in (tmp_path / "m.onnx").read_bytes()
 
 
+def picture():
+    return torch.zeros(1, *SIZE)
+
+
+PROGRAMS = {
+    "traced": lambda model: torch.jit.trace(model, picture()),
+    "frozen": lambda model: torch.jit.freeze(torch.jit.script(model)),
+    "program": lambda model: torch.export.export(model, (picture(),)),
+    "program's module": lambda model: torch.export.export(model, (picture(),)).module(),
+}
+
+
+@pytest.mark.parametrize("kind", PROGRAMS)
+def test_programs_in_memory_are_exported_too(tmp_path, kind):
+    source = PROGRAMS[kind](Tiny().eval())
+    options = dict(OPTIONS)
+    if kind == "program":
+        del options["input_size"]  # it says so itself
+    artefact = export(source, tmp_path / "m.onnx", **options)
+    assert artefact.parity.verdict == "same"
+    assert artefact.contract.input_shape[-2:] == SIZE[-2:]
+
+
+def test_a_program_in_memory_that_takes_two_inputs_says_so(tmp_path):
+    for source in (
+        torch.jit.trace(TwoInputs().eval(), (picture(), picture())),
+        torch.export.export(TwoInputs().eval(), (picture(), picture())),
+    ):
+        with pytest.raises(SourceError, match="takes 2 inputs"):
+            export(source, tmp_path / "m.onnx", **OPTIONS)
+
+
 def test_what_a_file_is_does_not_hang_on_its_suffix(made, tmp_path):
     for name in (
         "traced.pt",

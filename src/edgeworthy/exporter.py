@@ -38,6 +38,7 @@ from edgeworthy.sources.untrained import make_sensitive
 
 if TYPE_CHECKING:
     from torch import nn
+    from torch.export import ExportedProgram
 
 Listener = Callable[[Stage], None]
 
@@ -45,7 +46,7 @@ _ONE_AT_A_TIME = threading.RLock()  # torch's tracers, and what keeps libraries 
 
 
 def export(
-    source: str | nn.Module,
+    source: str | nn.Module | ExportedProgram,
     target: str | Path,
     *,
     checkpoint: str | Path | None = None,
@@ -63,7 +64,8 @@ def export(
     while libraries do their work.
 
     Args:
-        source: an `nn.Module` in memory, or a text that names a model: see `sources.registry.FORMS`.
+        source: an `nn.Module` in memory, scripts included, a program of torch.export, or a text that names a
+            model: see `sources.registry.FORMS`.
         target: the file to write; whole or absent afterwards.
         checkpoint: weights to load into the source's architecture.
         arch: the source whose architecture the weights belong to, where `source` is a file of weights.
@@ -207,10 +209,11 @@ def _prompts(texts: Sequence[str]) -> tuple[str, ...]:
     return tuple(texts)
 
 
-def _load(source: str | nn.Module, request: SourceRequest) -> TrainedModel:
+def _load(source: str | nn.Module | ExportedProgram, request: SourceRequest) -> TrainedModel:
     try:
         import torch
 
+        from edgeworthy.sources.programs import program_of
         from edgeworthy.sources.registry import load_source
         from edgeworthy.sources.timm_library import describe_timm
     except ModuleNotFoundError as error:
@@ -218,7 +221,7 @@ def _load(source: str | nn.Module, request: SourceRequest) -> TrainedModel:
     if isinstance(source, str):
         with quiet():
             return load_source(request)
-    if not isinstance(source, torch.nn.Module):
+    if not isinstance(source, torch.nn.Module | torch.export.ExportedProgram):
         raise OptionError(f"The source is {type(source).__name__}, expected a torch.nn.Module or a text.")
     if request != SourceRequest(spec=""):
         raise OptionError(
@@ -226,7 +229,13 @@ def _load(source: str | nn.Module, request: SourceRequest) -> TrainedModel:
             "modules.",
             hint="Load the weights into the module first.",
         )
-    return describe_timm(source, f"module:{type(source).__module__}.{type(source).__qualname__}")
+    name = f"module:{type(source).__module__}.{type(source).__qualname__}"
+    with quiet():
+        program = program_of(source)
+    if program is None:
+        return describe_timm(source, name)
+    module, size = program
+    return TrainedModel(module=module, name=name, input_size=size)
 
 
 def _make_sensitive(trained: TrainedModel, size: InputSize) -> None:

@@ -8,6 +8,7 @@ import json
 import math
 import re
 import sys
+import tempfile
 import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -44,6 +45,30 @@ _EXPRESSION = re.compile(
 )
 _TENSORS = ("weight_", "tensor_")  # beginnings of the names of records that hold numbers alone
 _CONTAINERS = {None, "builtins.tuple", "builtins.list", "builtins.dict", "collections.OrderedDict"}
+
+
+def program_of(source: Any) -> tuple[nn.Module, InputSize | None] | None:
+    """A program in memory as a module that can be asked and traced, and its size where that is fixed.
+
+    Args:
+        source: a ScriptModule, an ExportedProgram or the module of one; None is returned for anything else.
+
+    Raises:
+        SourceError: where it takes something else than one picture.
+        UntrustedPickleError: where its code reads or writes files.
+    """
+    import torch
+
+    if isinstance(source, torch.jit.ScriptModule):
+        with tempfile.TemporaryDirectory(prefix="edgeworthy-") as folder:
+            path = Path(folder) / "ScriptModule"
+            torch.jit.save(source, path)
+            return load_script(path), None
+    if isinstance(source, torch.export.ExportedProgram):
+        return _program_module(source.module()), _picture_size(source, "The program")
+    if isinstance(source, torch.fx.GraphModule) and "train" in vars(source):  # it raises: see below
+        return _program_module(source), None
+    return None
 
 
 def load_script(path: Path) -> nn.Module:
@@ -101,8 +126,8 @@ def load_program(path: Path, *, trust: bool) -> tuple[nn.Module, InputSize | Non
     try:
         with path.open("rb") as stream:  # the name of a path must end in .pt2
             program = torch.export.load(stream)
-        size = _picture_size(program, path)
-        return _program_module(program), size
+        size = _picture_size(program, f"The program in {path.name!r}")
+        return _program_module(program.module()), size
     except SourceError:
         raise
     except Exception as error:
@@ -205,7 +230,7 @@ def _script_module(function: Any, weights: list[Any], *, looks_at_values: bool) 
     return Script(weights)
 
 
-def _program_module(program: Any) -> nn.Module:
+def _program_module(module: nn.Module) -> nn.Module:
     from torch import nn
 
     class Program(nn.Module):
@@ -213,7 +238,7 @@ def _program_module(program: Any) -> nn.Module:
 
         def __init__(self) -> None:
             super().__init__()
-            self.program = program.module()
+            self.program = module
 
         def train(self, mode: bool = True) -> Program:
             self.training = mode
@@ -225,7 +250,7 @@ def _program_module(program: Any) -> nn.Module:
     return Program()
 
 
-def _picture_size(program: Any, path: Path) -> InputSize | None:
+def _picture_size(program: Any, name: str) -> InputSize | None:
     """From the shape of the program's one input; None where height or width are free."""
     import torch
 
@@ -235,20 +260,19 @@ def _picture_size(program: Any, path: Path) -> InputSize | None:
     ]
     if len(named) != 1 or len(inputs) != 1 or not isinstance(inputs[0], torch.Tensor):
         raise SourceError(
-            f"The program in {path.name!r} takes {len(program.graph_signature.user_inputs)} inputs, "
-            f"{_ONE_PICTURE}.",
+            f"{name} takes {len(program.graph_signature.user_inputs)} inputs, {_ONE_PICTURE}.",
             hint="Export a module that takes the picture alone.",
         )
     shape = [side if isinstance(side, int) else None for side in inputs[0].shape]
     if len(shape) != 4 or inputs[0].dtype != torch.float32:
         raise SourceError(
-            f"The program in {path.name!r} takes {str(inputs[0].dtype).removeprefix('torch.')} "
+            f"{name} takes {str(inputs[0].dtype).removeprefix('torch.')} "
             f"{['any' if side is None else side for side in shape]}, expected float32 [1, C, H, W].",
             hint="Export a module that takes one picture.",
         )
     if shape[0] not in {1, None}:
         raise SourceError(
-            f"The program in {path.name!r} was exported for {shape[0]} pictures at a time.",
+            f"{name} was exported for {shape[0]} pictures at a time.",
             hint="Export it with one picture, or with a dynamic batch.",
         )
     channels, height, width = shape[1:]
