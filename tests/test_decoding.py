@@ -111,3 +111,19 @@ def test_other_pictures_are_decoded_as_ever(astronaut, form):
 def test_other_values_are_refused():
     with pytest.raises(OptionError, match=r"'repair'.*skip, load"):
         Decoding(truncated="repair")
+
+
+def test_a_callers_own_picture_keeps_its_size_and_may_be_handed_over_several_times():
+    content = io.BytesIO()
+    noise = np.random.default_rng(0).integers(0, 256, (600, 800, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(content, "JPEG")
+    own = Image.open(content)
+    frame = Frame.letterbox(64, 64)
+
+    def opened(_):
+        return open_picture(Picture(name="own", source=own), decoding=FAST, frames=[frame])
+
+    with ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(opened, range(16)))
+    assert own.size == (800, 600)
+    assert {image.tobytes() for image in found} == {Image.open(content).tobytes()}

@@ -11,6 +11,7 @@ import functools
 import io
 import os
 import stat
+import threading
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -36,6 +37,7 @@ _FILTERS = {
     "box": Image.Resampling.BOX,
     "hamming": Image.Resampling.HAMMING,
 }
+_ONE_AT_A_TIME = threading.Lock()  # the pictures of a caller, who may hand one over several times
 _DEEP_MODES = {"I", "I;16", "I;16B", "I;16L", "I;16N"}
 
 
@@ -89,7 +91,10 @@ def _decoded(
 ) -> Image.Image:
     with _opened(picture) as image:
         _refuse_bomb(image, decoding.limit)
-        if decoding.fast and frames:
+        if picture.decoded:
+            with _ONE_AT_A_TIME:
+                image.load()
+        elif decoding.fast and frames:
             sizes = [_resized(_upright_size(image), frame) for frame in frames]
             width, height = (max(sides) for sides in zip(*sizes, strict=True))
             shrink(image, (height, width) if _lies(image) else (width, height))
