@@ -82,14 +82,30 @@ def test_a_value_that_others_read_on_the_way_is_kept(tmp_path):
         [node("Constant", "", "two", value_float=2.0), node("Mul", "x two", "y")],
         [node("Neg", "w", "y")],
         [node("RandomNormalLike", "w", "noise"), node("Add", "x noise", "y")],
+        [
+            node("SequenceConstruct", "w w", "both"),
+            node("SequenceInsert", "both x", "all"),
+            node("ConcatFromSequence", "all", "y", axis=0),
+        ],
     ],
-    ids=["nothing", "a constant as such", "a result", "noise"],
+    ids=["nothing", "a constant as such", "a result", "noise", "a sequence"],
 )
 def test_what_is_no_computation_of_constants_stays_as_it_is(nodes, tmp_path):
     model = model_of(*nodes)
     content = model.SerializeToString()
     assert compute_constants(model, tmp_path) == 0
     assert model.SerializeToString() == content
+
+
+def test_what_is_left_out_is_no_value(tmp_path):
+    drops = helper.make_node("Dropout", ["w"], ["kept", ""])
+    model = model_of(
+        drops, node("Mul", "x kept", "product"), helper.make_node("Clip", ["product", "", ""], ["y"])
+    )
+    before = run(model)
+    assert compute_constants(model, tmp_path) == 1
+    assert kinds(model) == ["Mul", "Clip"]
+    np.testing.assert_array_equal(run(model), before)
 
 
 def test_a_branch_reads_what_is_computed_around_it(tmp_path):

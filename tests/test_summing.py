@@ -92,6 +92,15 @@ def test_a_reduction_is_the_same_with_fewer_digits_lost(kind, shape, axes, keepd
     assert np.abs(after - expected).max() <= max(np.abs(before - expected).max(), 1e-7 * size)
 
 
+@pytest.mark.parametrize("dtype", [np.int64, np.float64])
+def test_long_sums_of_other_numbers_stay_as_they_are(dtype):
+    model = model_of(helper.make_node("ReduceMean", ["x"], ["y"], axes=[1]), (1, 6000))
+    model.graph.input[0].type.tensor_type.elem_type = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+    content = model.SerializeToString()
+    assert split_sums(model) == 0
+    assert model.SerializeToString() == content
+
+
 def test_short_sums_and_those_of_unknown_length_stay_as_they_are():
     short = model_of(helper.make_node("ReduceMean", ["x"], ["y"], axes=[2, 3]), (1, 4, 32, 32))
     dynamic = model_of(helper.make_node("ReduceMean", ["x"], ["y"], axes=[2, 3]), (1, 4, "h", 640))

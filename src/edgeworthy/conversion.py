@@ -126,6 +126,7 @@ class Conversion:
             exporter = by_name[self._untried.pop(0)]()
             self._raw = self._current = self._scratch / f"{exporter.name}.onnx"
             self.copy = self._scratch / f"{exporter.name}-stamped.onnx"
+            self.splits_sums = False
             try:
                 exporter.trace(classifier, picture, self.contract, self._raw)
             except (UnexportableError, UnconvertibleError, TracedBranchError) as error:
@@ -285,7 +286,10 @@ class Conversion:
         if not self._has_long_sums():
             return False
         split = self._sketch("two-steps", self._current, in_two_steps=True)
-        return self._holds(split, worst, briefly=True)
+        try:
+            return self._holds(split, worst, briefly=True)
+        except (UnexportableError, ModelFileError):
+            return False
 
     def _has_long_sums(self) -> bool:
         """That are still in one step."""
@@ -298,7 +302,10 @@ class Conversion:
         self.reference.rest()  # or it lies beside
         give_back()
         path = self._scratch / f"{name}.onnx"
-        path.write_bytes(self._stamped(graph, in_two_steps=in_two_steps))
+        try:
+            path.write_bytes(self._stamped(graph, in_two_steps=in_two_steps))
+        except OSError as error:
+            raise no_room(self._scratch, error) from error
         give_back()
         return path
 

@@ -52,15 +52,16 @@ class Adder:
         return name
 
 
-def inferred_shapes(model: ModelProto) -> dict[str, tuple[int, ...]]:
-    """Of all values whose shape can be inferred, and is static."""
-    from onnx import shape_inference
+def inferred_shapes(model: ModelProto, *, floats: bool = False) -> dict[str, tuple[int, ...]]:
+    """Of all values, or those of float32, whose shape can be inferred, and is static."""
+    from onnx import TensorProto, shape_inference
 
     graph = shape_inference.infer_shapes(_without_weights(model), data_prop=True).graph
     found = {}
     for value in (*graph.value_info, *graph.input):
         sides = [side.dim_value for side in value.type.tensor_type.shape.dim]
-        if sides and all(side > 0 for side in sides):
+        wanted = not floats or value.type.tensor_type.elem_type == TensorProto.FLOAT
+        if wanted and sides and all(side > 0 for side in sides):
             found[value.name] = tuple(sides)
     return found
 

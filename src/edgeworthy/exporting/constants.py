@@ -28,6 +28,7 @@ _DRAWN = {
     "RandomUniformLike",
 }
 _KEPT_APART = {"QuantizeLinear", "DequantizeLinear"}  # what is quantised stays small
+_NO_TENSOR = ("Sequence", "SplitToSequence", "Optional")  # beginnings of operators that make something else
 
 
 def compute_constants(model: ModelProto, scratch: Path) -> int:
@@ -46,21 +47,24 @@ def compute_constants(model: ModelProto, scratch: Path) -> int:
     from onnx import numpy_helper
 
     graph = model.graph
-    tensors = {tensor.name: tensor for tensor in graph.initializer}
+    inputs = {value.name for value in graph.input}
+    tensors = {tensor.name: tensor for tensor in graph.initializer if tensor.name not in inputs}
     constant = set(_constant_nodes(graph, set(tensors)))
     nodes = [graph.node[place] for place in sorted(constant)]
-    made = {name for node in nodes for name in node.output if node.op_type != "Constant"}
+    made = {name for node in nodes for name in node.output if name and node.op_type != "Constant"}
     others = (node for place, node in enumerate(graph.node) if place not in constant)
     wanted = sorted(made.intersection(name for node in others for name in needs(node)))
     if not wanted:
         return 0
     fed = {name: tensors[name] for node in nodes for name in node.input if name in tensors}
     path = scratch / "constants.onnx"
-    path.write_bytes(to_bytes(_part(model, nodes, list(fed.values()), wanted)))
-    session = Session(path, lean=True, optimize=False)
-    values = session.run({name: numpy_helper.to_array(tensor) for name, tensor in fed.items()}, wanted)
-    del session
-    path.unlink()
+    try:
+        path.write_bytes(to_bytes(_part(model, nodes, list(fed.values()), wanted)))
+        session = Session(path, lean=True, optimize=False)
+        values = session.run({name: numpy_helper.to_array(tensor) for name, tensor in fed.items()}, wanted)
+        del session
+    finally:
+        path.unlink(missing_ok=True)
     for place in sorted(constant, reverse=True):
         if graph.node[place].op_type != "Constant":
             del graph.node[place]
@@ -76,6 +80,7 @@ def _constant_nodes(graph: GraphProto, known: set[str]) -> Iterator[int]:
     results = {value.name for value in graph.output}
     for place, node in enumerate(graph.node):
         fixed = node.domain in {"", "ai.onnx"} and node.op_type not in _DRAWN | _KEPT_APART
+        fixed = fixed and not node.op_type.startswith(_NO_TENSOR)
         fixed = fixed and not results.intersection(node.output) and not any(subgraphs_of(node))
         if fixed and all(name in known for name in node.input if name):
             known.update(node.output)

@@ -25,7 +25,7 @@ _LONG = 1024  # values; what is added of fewer hardly loses a digit
 
 
 def split_sums(model: ModelProto) -> int:
-    """Rewrite the long sums of a graph with static shapes, in place.
+    """Rewrite the long sums of float32 of a graph with static shapes, in place.
 
     Args:
         model: of an opset whose ReduceMean has its axes as an attribute: 17 or below.
@@ -33,7 +33,7 @@ def split_sums(model: ModelProto) -> int:
     Returns:
         How many there were.
     """
-    shapes = inferred_shapes(model)
+    shapes = inferred_shapes(model, floats=True)
     build = Builder(model)
     nodes: list[NodeProto] = []
     split = 0
