@@ -282,6 +282,24 @@ def test_what_takes_much_memory_is_calibrated_on_fewer_pictures(times, pictures)
     assert 2 < spread.std() < 4
 
 
+class Unwatched(Widening):
+    """Has values that no memory can be asked of, and refuses to be watched on its first picture."""
+
+    def forward(self, image):
+        if not self.shown:
+            self.shown.append(image)
+            image.to_sparse().abs()
+            raise ValueError("not like this")
+        return super().forward(image)
+
+
+def test_what_cannot_be_watched_is_calibrated_all_the_same():
+    model = Unwatched(1)
+    untrained.make_sensitive(model, (3, 64, 64))
+    assert {len(images) for images in model.shown} == {1, 8}
+    assert model.shown[0].std() > 0.1  # one that is flat would spoil what is set by the first picture
+
+
 class Silent(nn.Module):
     """Deep, without skips, and with initial weights in which the signal dies, as some libraries draw them."""
 

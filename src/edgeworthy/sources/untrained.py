@@ -45,7 +45,7 @@ def make_sensitive(module: nn.Module, input_size: tuple[int, int, int]) -> None:
     import torch
     from torch import nn
 
-    generator = torch.Generator().manual_seed(SEED)
+    generator = _seeded()
     with torch.no_grad():
         for name, parameter in module.named_parameters():
             if parameter.is_floating_point() and parameter.numel() and _is_flat(parameter):
@@ -78,7 +78,7 @@ def _pictures(module: nn.Module, input_size: tuple[int, int, int], generator: An
     channels, height, width = input_size
     count = max(_FEWEST, min(_CALIBRATION_PICTURES, _CALIBRATION_PIXELS // (height * width)))
     if count > _FEWEST:
-        largest = _largest_bytes(module, torch.zeros(1, *input_size))
+        largest = _largest_bytes(module, torch.rand(1, *input_size, generator=_seeded()))
         count = max(_FEWEST, min(count, _CALIBRATION_BYTES // largest))
     noise = torch.zeros((count, *input_size))
     for side in _GRAINS:
@@ -89,8 +89,18 @@ def _pictures(module: nn.Module, input_size: tuple[int, int, int], generator: An
     return noise.mul_(scales).add_(brightness)
 
 
+def _seeded() -> Any:
+    import torch
+
+    return torch.Generator().manual_seed(SEED)
+
+
 def _largest_bytes(module: nn.Module, picture: Tensor) -> int:
-    """Of the values that a module computes on its way; halonet_h1's gathered keys take 26 MB a picture."""
+    """Of the values that a module computes on its way; halonet_h1's gathered keys take 26 MB a picture.
+
+    What cannot be watched, such as operators of a higher order, is left out, with what follows.
+    """
+    import torch
     from torch import Tensor
     from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -102,12 +112,14 @@ def _largest_bytes(module: nn.Module, picture: Tensor) -> int:
             nonlocal largest
             result = func(*args, **(kwargs or {}))
             for value in result if isinstance(result, tuple | list) else (result,):
-                if isinstance(value, Tensor) and value.untyped_storage().data_ptr() not in own:
+                plain = isinstance(value, Tensor) and value.layout == torch.strided
+                if plain and value.untyped_storage().data_ptr() not in own:
                     largest = max(largest, value.untyped_storage().nbytes())
             return result
 
-    with Watching():  # type: ignore[no-untyped-call]
-        module.eval()(picture)
+    module.eval()
+    with contextlib.suppress(Exception), Watching():  # type: ignore[no-untyped-call]
+        module(picture)
     return largest
 
 
