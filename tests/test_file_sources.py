@@ -171,6 +171,46 @@ def test_a_program_in_memory_that_takes_two_inputs_says_so(tmp_path):
             export(source, tmp_path / "m.onnx", **OPTIONS)
 
 
+def test_a_script_with_hooks_is_refused_since_they_are_not_compiled(tmp_path):
+    script = torch.jit.trace(Tiny().eval(), picture())
+    script.register_forward_hook(lambda module, given, result: result * 0.1)
+    with pytest.raises(SourceError, match="forward hooks"):
+        export(script, tmp_path / "m.onnx", **OPTIONS)
+
+
+def test_a_script_may_have_what_would_be_suspicious_in_a_file(tmp_path):
+    class Named(Tiny):
+        save: int = 3
+
+        def forward(self, image):
+            return super().forward(image) * self.save
+
+    model = Named().eval()
+    model.save = 3
+    artefact = export(torch.jit.trace(model, picture()), tmp_path / "m.onnx", **OPTIONS)
+    assert artefact.parity.verdict == "same"
+
+
+@pytest.mark.parametrize("model", [Tiny(), nn.Sequential(nn.Dropout(0.5), Tiny().eval())])
+def test_a_program_for_training_is_refused_and_left_as_it_is(tmp_path, model):
+    if isinstance(model, Tiny):
+        model.train()
+    program = torch.export.export(model, (picture(),))
+    before = {name: value.clone() for name, value in program.state_dict.items()}
+    with pytest.raises(SourceError, match=r"exported for training"):
+        export(program, tmp_path / "m.onnx", **OPTIONS)
+    torch.export.save(program, tmp_path / "program.pt2")
+    with pytest.raises(SourceError, match=r"exported for training"):
+        load(str(tmp_path / "program.pt2"))
+    assert all(torch.equal(value, program.state_dict[name]) for name, value in before.items())
+
+
+def test_a_program_within_a_module_has_no_eval_mode(tmp_path):
+    inner = torch.export.export(Tiny().eval(), (picture(),)).module()
+    with pytest.raises(NotAClassifierError, match=r"eval mode.*Give the program itself"):
+        export(nn.Sequential(inner), tmp_path / "m.onnx", **OPTIONS)
+
+
 def test_what_a_file_is_does_not_hang_on_its_suffix(made, tmp_path):
     for name in (
         "traced.pt",

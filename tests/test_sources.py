@@ -123,6 +123,14 @@ def test_weights_are_found_in_a_module_that_trains_them(tmp_path, trained, name)
     )
 
 
+@pytest.mark.parametrize("beside", ["classifier.weight", "temperature", "model_ema.decay"])
+def test_weights_beside_which_something_may_take_part_are_not_chosen(tmp_path, trained, beside):
+    state = {f"model.{key}": value for key, value in trained.state_dict().items()}
+    torch.save(state | {beside: torch.ones(1)}, tmp_path / "a.pth")
+    with pytest.raises(CheckpointError, match=r"unexpected \(first: model\."):
+        load(f"timm:{SMALL}", checkpoint=tmp_path / "a.pth")
+
+
 def test_weights_that_fit_twice_are_not_chosen_between(tmp_path, trained):
     state = trained.state_dict()
     twice = {f"{name}.{key}": value for key, value in state.items() for name in ("student", "teacher")}

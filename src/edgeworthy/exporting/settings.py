@@ -11,16 +11,26 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from edgeworthy.contract import MAX_FILE_BYTES
-from edgeworthy.errors import NotAClassifierError
+from edgeworthy.errors import NotAClassifierError, first_line
 
 
 @contextlib.contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """Eval mode, one thread and the caller's random state kept, all restored afterwards."""
+    """Eval mode, one thread and the caller's random state kept, all restored afterwards.
+
+    Raises:
+        NotAClassifierError: where a part of it has no eval mode.
+    """
     modes = [(part, part.training) for part in module.modules()]
     threads = torch.get_num_threads()
     random = torch.get_rng_state()
-    module.eval()
+    try:
+        module.eval()
+    except NotImplementedError as error:  # of torch.export's programs
+        raise NotAClassifierError(
+            f"The model cannot be put into eval mode: {first_line(error)}",
+            hint="Give the program itself, or the module that it was made from.",
+        ) from error
     torch.set_num_threads(1)  # figures that repeat
     try:
         yield

@@ -20,6 +20,9 @@ _WRAPPERS = (*_AVERAGED, "state_dict", "model_state_dict", "model", "module", "n
 _PREFIXES = ("module.", "_orig_mod.")
 _COUNTERS = {"n_averaged"}  # beside the weights of torch.optim.swa_utils.AveragedModel
 _COUNTED = "num_batches_tracked"  # which older files lack
+_FOR_TRAINING = re.compile(
+    r"[^.]*(loss|criterion|metric|accuracy|auroc|f1|precision|recall|confusion)[^.]*\.", re.I
+)
 _MAX_DEPTH = 4
 _GLOBAL = re.compile(r"GLOBAL (\S+)")  # in what torch's unpickler of weights alone refuses
 
@@ -77,17 +80,18 @@ def part_for(own: Iterable[str], state: dict[str, Tensor]) -> tuple[dict[str, Te
     """The part of a state dict that an architecture's keys lie in, and notes on what was chosen.
 
     A module that trains, such as Lightning's, holds the network under a name of its own beside losses and
-    metrics: `model.conv1.weight`. Where no such name makes all keys fit, or several do, all is handed back.
+    metrics: `model.conv1.weight`. Where no such name makes all keys fit, or several do, or where something
+    lies beside it that may have a part in the predictions, all is handed back.
     """
     keys = [key for key in own if not key.endswith(_COUNTED)]
     if not keys or all(key in state for key in keys):
         return state, ()
     names = {key.removesuffix(keys[0]) for key in state if key.endswith(f".{keys[0]}")}
     fitting = [name for name in names if all(name + key in state for key in keys)]
-    if len(fitting) != 1:
-        return state, ()
-    name = fitting[0]
+    name = fitting[0] if len(fitting) == 1 else ""
     others = [key for key in state if not key.startswith(name)]
+    if not name or not all(map(_FOR_TRAINING.match, others)):
+        return state, ()
     left = f" {_first('left out', others)}." if others else ""
     note = f"Of the checkpoint, what lies under {name.rstrip('.')!r} is used.{left}"
     part = {key.removeprefix(name): value for key, value in state.items() if key.startswith(name)}

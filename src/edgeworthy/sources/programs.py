@@ -55,20 +55,35 @@ def program_of(source: Any) -> tuple[nn.Module, InputSize | None] | None:
 
     Raises:
         SourceError: where it takes something else than one picture.
-        UntrustedPickleError: where its code reads or writes files.
     """
     import torch
 
     if isinstance(source, torch.jit.ScriptModule):
-        with tempfile.TemporaryDirectory(prefix="edgeworthy-") as folder:
-            path = Path(folder) / "ScriptModule"
-            torch.jit.save(source, path)
-            return load_script(path), None
+        return _of_script(source), None
     if isinstance(source, torch.export.ExportedProgram):
-        return _program_module(source.module()), _picture_size(source, "The program")
+        size = _picture_size(source, "The program")
+        return _program_module(source.module()), size
     if isinstance(source, torch.fx.GraphModule) and "train" in vars(source):  # it raises: see below
         return _program_module(source), None
     return None
+
+
+def _of_script(script: Any) -> nn.Module:
+    """A script in memory, by way of a file, which leaves the caller's own alone."""
+    import torch
+
+    if any(part._forward_hooks or part._forward_pre_hooks for part in script.modules()):
+        raise SourceError(
+            "The script has forward hooks, which are no part of what it was compiled to.", hint=_BACK
+        )
+    try:
+        with tempfile.TemporaryDirectory(prefix="edgeworthy-") as folder:
+            path = Path(folder) / "script.pt"
+            torch.jit.save(script, path)
+            return _lowered(path)
+    except Exception as error:
+        reason = first_line(error)
+        raise SourceError(f"The script cannot be taken: {reason[:300]}", hint=_hint(reason)) from error
 
 
 def load_script(path: Path) -> nn.Module:
@@ -135,15 +150,17 @@ def load_program(path: Path, *, trust: bool) -> tuple[nn.Module, InputSize | Non
 
 
 def _unloadable(what: str, path: Path, reason: str) -> SourceError:
+    return SourceError(f"{path.name!r} cannot be loaded as a {what}: {reason[:300]}", hint=_hint(reason))
+
+
+def _hint(reason: str) -> str:
     if "CUDA" in reason or "cuda" in reason:
-        hint = "It was made for a GPU: save it again from the CPU."
-    elif "'value' is undefined" in reason or "mkldnn" in reason:
-        hint = "Was it optimised for inference on one machine? Save it before that."
-    elif _ONE_PICTURE in reason:
-        hint = "Save a module that takes the picture alone."
-    else:
-        hint = f"Is it cut off, or made by a newer torch? {_BACK}"
-    return SourceError(f"{path.name!r} cannot be loaded as a {what}: {reason[:300]}", hint=hint)
+        return "It was made for a GPU: save it again from the CPU."
+    if "'value' is undefined" in reason or "mkldnn" in reason:
+        return "Was it optimised for inference on one machine? Save it before that."
+    if _ONE_PICTURE in reason:
+        return "Save a module that takes the picture alone."
+    return f"Is it cut off, or made by a newer torch? {_BACK}"
 
 
 def _lowered(path: Path) -> nn.Module:
@@ -254,6 +271,11 @@ def _picture_size(program: Any, name: str) -> InputSize | None:
     """From the shape of the program's one input; None where height or width are free."""
     import torch
 
+    if program.graph_signature.buffers_to_mutate or any(map(_trains, program.graph.nodes)):
+        raise SourceError(
+            f"{name} was exported for training: it drops values, or changes its own statistics, as it runs.",
+            hint="Export the module after .eval().",
+        )
     named = set(program.graph_signature.user_inputs)
     inputs = [
         node.meta["val"] for node in program.graph.nodes if node.op == "placeholder" and node.name in named
@@ -277,6 +299,17 @@ def _picture_size(program: Any, name: str) -> InputSize | None:
         )
     channels, height, width = shape[1:]
     return None if channels is None or height is None or width is None else (channels, height, width)
+
+
+def _trains(node: Any) -> bool:
+    """Whether a node of a program drops values, or normalises by the pictures that it is given."""
+    schema = getattr(node.target, "_schema", None)
+    if schema is None:
+        return False
+    given = {entry.name: value for entry, value in zip(schema.arguments, node.args, strict=False)}
+    given |= node.kwargs
+    normalises = given.get("training") is True and given.get("running_mean") is not None
+    return normalises or (given.get("train") is True and "p" in given)
 
 
 def _what_runs(path: Path) -> str:
