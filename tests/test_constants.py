@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional
 
 import edgeworthy
+from edgeworthy import native
 from edgeworthy.errors import ModelFileError
 from edgeworthy.exporting import simplifying
 from edgeworthy.exporting.building import inferred_shapes
@@ -125,6 +126,64 @@ def test_a_branch_reads_what_is_computed_around_it(tmp_path):
     assert compute_constants(model, tmp_path) == 1
     assert kinds(model) == ["Constant", "If", "Add"]
     np.testing.assert_array_equal(run(model), before)
+
+
+def test_shapes_and_what_is_computed_of_them_are_constants_round_by_round(tmp_path):
+    model = model_of(
+        node("Shape", "x", "first"),
+        node("Constant", "", "one", value_ints=[1]),
+        node("Sub", "first one", "pad"),  # [3, 59]
+        node("Constant", "", "none", value_ints=[0, 0]),
+        node("Concat", "none pad", "pads", axis=0),
+        node("Pad", "x pads", "padded"),  # [7, 119], known only once the pads are
+        node("Shape", "padded", "second", start=1),
+        node("Cast", "second", "width", to=TensorProto.FLOAT),
+        node("Mul", "padded width", "y"),
+    )
+    before = run(model)
+    assert compute_constants(model, tmp_path) == 4
+    assert kinds(model) == ["Pad", "Mul"]
+    assert before[0].shape == (7, 119)
+    np.testing.assert_array_equal(run(model), before)
+
+
+def test_shapes_that_a_caller_chooses_or_asks_for_are_left_alone(tmp_path):
+    asked = model_of(node("Shape", "x", "y"))
+    asked.graph.output[0].type.tensor_type.elem_type = TensorProto.INT64
+    free = model_of(node("Shape", "x", "shape"), node("Expand", "o shape", "y"))
+    free.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "batch"
+    for model in (asked, free):
+        content = model.SerializeToString()
+        assert compute_constants(model, tmp_path) == 0
+        assert model.SerializeToString() == content
+
+
+def test_the_simplifier_has_a_second_turn_where_it_has_brought_shapes_to_light(tmp_path, monkeypatch):
+    turns, turn = [], native.simplify
+    behind = [
+        node("Shape", "chosen", "shape"),
+        node("Cast", "shape", "sides", to=TensorProto.FLOAT),
+        node("ReduceSum", "sides", "sum", keepdims=0),
+        node("Mul", "chosen sum", "y"),
+    ]
+    resolved = model_of(node("Mul", "x w", "chosen"), *behind)
+    resolved.graph.output[0].type.CopyFrom(helper.make_tensor_type_proto(TensorProto.FLOAT, (4, 60)))
+
+    def simplify(path, target):  # as with sam2_hiera_tiny, the first turn resolves a branch and no more
+        turns.append(kinds(onnx.load(path)))
+        if len(turns) == 1:
+            onnx.save(resolved, target)
+            return {"before": 6, "after": 5}
+        return turn(path, target)
+
+    monkeypatch.setattr(native, "simplify", simplify)
+    onnx.save(model_of(node("Add", "x w", "chosen"), node("Neg", "chosen", "y")), tmp_path / "t.onnx")
+    told = simplifying.simplify(str(tmp_path / "t.onnx"), str(tmp_path / "simplified.onnx"))
+    after = onnx.load(tmp_path / "simplified.onnx")
+    assert turns == [["Add", "Neg"], ["Mul", "Mul"]]
+    assert told == {"before": 2, "after": len(after.graph.node)}
+    np.testing.assert_allclose(run(after), run(resolved), rtol=1e-6)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["simplified.onnx", "t.onnx"]
 
 
 def test_what_onnx_runtime_cannot_compute_is_left_to_the_simplifier(tmp_path, monkeypatch):

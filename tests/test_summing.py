@@ -101,6 +101,17 @@ def test_long_sums_of_other_numbers_stay_as_they_are(dtype):
     assert model.SerializeToString() == content
 
 
+def test_sums_in_rows_are_long_earlier_than_those_side_by_side():
+    rows = model_of(helper.make_node("ReduceMean", ["x"], ["y"], axes=[1, 2]), (1, 28, 28, 768))
+    side_by_side = model_of(helper.make_node("ReduceMean", ["x"], ["y"], axes=[2, 3]), (1, 768, 28, 28))
+    values = values_of((1, 28, 28, 768))
+    exact = values.astype(np.float64).mean((1, 2))
+    before = np.abs(run(rows, values)[:, 0, 0] - exact).max()
+    assert split_sums(rows) == 1
+    assert split_sums(side_by_side) == 0
+    assert np.abs(run(rows, values)[:, 0, 0] - exact).max() < before / 3
+
+
 def test_short_sums_and_those_of_unknown_length_stay_as_they_are():
     short = model_of(helper.make_node("ReduceMean", ["x"], ["y"], axes=[2, 3]), (1, 4, 32, 32))
     dynamic = model_of(helper.make_node("ReduceMean", ["x"], ["y"], axes=[2, 3]), (1, 4, "h", 640))

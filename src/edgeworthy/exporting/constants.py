@@ -1,4 +1,4 @@
-"""What a graph computes of constants alone, computed once and for all.
+"""What a graph computes of constants and shapes alone, computed once and for all.
 
 The simplifier does so as well, but holds every value on the way. Where a model standardises its weights as it
 runs, that is a dozen copies of them: for timm's nf_resnet26, 64 MB of weights, its process takes 1022 MB, and
@@ -11,7 +11,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeworthy.graph import needs, prune
+from edgeworthy.exporting.building import inferred_shapes
+from edgeworthy.graph import attribute_value, needs, prune
 from edgeworthy.memory import give_back
 from edgeworthy.model import subgraphs_of, to_bytes
 from edgeworthy.runtime import Session
@@ -32,7 +33,9 @@ _NO_TENSOR = ("Sequence", "SplitToSequence", "Optional")  # beginnings of operat
 
 
 def compute_constants(model: ModelProto, scratch: Path) -> int:
-    """Replace what depends on no input of the graph by its value, in place.
+    """Replace what depends on no input of the graph, or on its shape alone, by its value, in place.
+
+    Shapes that are computed of other shapes, as for a padding, are known once these are: round by round.
 
     Args:
         model: whose tensors lie in the file itself.
@@ -44,6 +47,40 @@ def compute_constants(model: ModelProto, scratch: Path) -> int:
     Raises:
         ModelFileError: where ONNX Runtime refuses what is to be computed.
     """
+    computed = 0
+    while True:
+        computed += _compute(model, scratch)
+        known = _know_shapes(model)
+        if not known:
+            return computed
+        computed += known
+
+
+def _know_shapes(model: ModelProto) -> int:
+    """Put static shapes in the place of the nodes that ask for them; how many there were."""
+    import numpy as np
+    from onnx import numpy_helper
+
+    graph = model.graph
+    results = {value.name for value in graph.output}
+    asking = [
+        place
+        for place, node in enumerate(graph.node)
+        if node.op_type == "Shape" and not results.intersection(node.output)
+    ]
+    shapes = inferred_shapes(model) if asking else {}
+    answered = [place for place in asking if graph.node[place].input[0] in shapes]
+    for place in reversed(answered):
+        node = graph.node[place]
+        part = slice(attribute_value(node, "start", 0), attribute_value(node, "end", None))
+        sides = np.array(shapes[node.input[0]][part], np.int64)
+        graph.initializer.append(numpy_helper.from_array(sides, node.output[0]))
+        del graph.node[place]
+    return len(answered)
+
+
+def _compute(model: ModelProto, scratch: Path) -> int:
+    """Replace what depends on no input of the graph by its value; how many values there were."""
     from onnx import numpy_helper
 
     graph = model.graph

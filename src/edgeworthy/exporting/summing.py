@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
 
 _LONG = 1024  # values; what is added of fewer hardly loses a digit
+_LONG_IN_ROWS = 256  # of values that do not lie side by side, which are added to one running sum each
 
 
 def split_sums(model: ModelProto) -> int:
@@ -83,7 +84,7 @@ def _reduction(node: NodeProto, shape: tuple[int, ...], build: Builder) -> list[
         return None
     lead, middle, trail = shape[: axes[0]], shape[axes[0] : axes[-1] + 1], shape[axes[-1] + 1 :]
     length = math.prod(middle)
-    if length <= _LONG or _rows(length) == 1:
+    if length <= (_LONG if math.prod(trail) == 1 else _LONG_IN_ROWS) or _rows(length) == 1:
         return None
     add = build.after(node)
     values = add("Mul", node.input[0], node.input[0]) if node.op_type == "ReduceL2" else node.input[0]
