@@ -23,6 +23,8 @@ _FEWEST = 3
 _CALIBRATION_PIXELS = 8 * 288**2
 _CALIBRATION_BYTES = 100 << 20  # of the largest value on the way, of which a few live at once
 _GRAINS = (1, 4, 16, 64)  # px
+_BRIGHTNESS = (-2.2, 2.7)  # what ImageNet's mean and deviation make of black and white
+_COLOUR = 0.3  # by which the channels' brightness differs
 _LOGIT_STD = 3.0  # spread that makes softmax favour a few classes without saturating
 _SPREADINGS = 3
 _CLOSE = 0.01  # of that spread: near enough
@@ -68,10 +70,11 @@ def make_sensitive(module: nn.Module, input_size: tuple[int, int, int]) -> None:
 
 
 def _pictures(module: nn.Module, input_size: tuple[int, int, int], generator: Any) -> Tensor:
-    """Noise [pictures, C, H, W] in blocks of 1, 4, 16 and 64 px, of different contrast and brightness.
+    """Noise [pictures, C, H, W] in blocks of 1, 4, 16 and 64 px, of different contrast, from black to white.
 
-    White noise alone is averaged away by pooling and attention. A norm behind them that has seen nothing else
-    blows up what a flat picture leaves: tf_efficientnet_b4's logits reached 70,000 on a white one.
+    White noise alone is averaged away by pooling and attention. A norm behind them that has seen nothing
+    else, or nothing as bright, blows up what a flat picture leaves: on a white one, tf_efficientnet_b4's
+    logits reached 70,000.
     """
     import torch
 
@@ -85,8 +88,9 @@ def _pictures(module: nn.Module, input_size: tuple[int, int, int], generator: An
         blocks = torch.randn((count, channels, -(-height // side), -(-width // side)), generator=generator)
         noise += torch.kron(blocks, torch.ones(side, side))[..., :height, :width]
     scales = torch.linspace(0.3, 2.0, count).reshape(-1, 1, 1, 1) / len(_GRAINS) ** 0.5
-    brightness = torch.randn((count, channels, 1, 1), generator=generator)
-    return noise.mul_(scales).add_(brightness)
+    brightness = torch.linspace(*_BRIGHTNESS, count)[torch.randperm(count, generator=generator)]
+    colour = _COLOUR * torch.randn((count, channels, 1, 1), generator=generator)
+    return noise.mul_(scales).add_(brightness.reshape(-1, 1, 1, 1) + colour)
 
 
 def _seeded() -> Any:
