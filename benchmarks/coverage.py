@@ -373,8 +373,8 @@ configurations of each model type (`benchmarks/small_configs.py`).
 *Difference* is the largest between the model's and the file's probabilities over 18 probes; *memory* the peak
 of the process tree, and in brackets the part of 0.7 GB + 5x the float32 weights that it takes. Seconds are of
 whole processes, two beside each other on a shared two-core machine that did other work meanwhile: an order of
-magnitude. The limit was 600 s or 900 s, 1,700 s for qwen3_vit_88m and sam2_hiera_tiny, 3,600 s for gemma4 and
-deepseek.
+magnitude; most rows are of earlier versions of edgeworthy than the last. The limit was 600 s or 900 s,
+1,700 s for qwen3_vit_88m, 3,600 s for gemma4 and deepseek.
 """
 
 
