@@ -67,6 +67,7 @@ class Conversion:
         chosen = options.exporter
         self._exporter = ""
         self.splits_sums = False
+        self._long_sums: bool | None = None  # whether there are any; None before somebody has looked
         self._untried: list[str] = list(EXPORTERS) if chosen == "auto" else [chosen]
         self._refusals: list[tuple[str, FallsShortError]] = []
 
@@ -126,7 +127,7 @@ class Conversion:
             exporter = by_name[self._untried.pop(0)]()
             self._raw = self._current = self._scratch / f"{exporter.name}.onnx"
             self.copy = self._scratch / f"{exporter.name}-stamped.onnx"
-            self.splits_sums = False
+            self.splits_sums, self._long_sums = False, None
             try:
                 exporter.trace(classifier, picture, self.contract, self._raw)
             except (UnexportableError, UnconvertibleError, TracedBranchError) as error:
@@ -292,10 +293,12 @@ class Conversion:
             return False
 
     def _has_long_sums(self) -> bool:
-        """That are still in one step."""
+        """That are still in one step; looked up once for each graph, which may be large."""
         from edgeworthy.exporting.summing import split_sums
 
-        return not self.splits_sums and split_sums(read(self._current)) > 0
+        if self._long_sums is None:
+            self._long_sums = split_sums(read(self._current)) > 0
+        return self._long_sums and not self.splits_sums
 
     def _sketch(self, name: str, graph: Path, *, in_two_steps: bool) -> Path:
         """The file as it would be of another graph, to be asked only."""

@@ -22,23 +22,26 @@ def simplify(path: str, target: str) -> dict[str, int]:
     native.whole_onnx()
     lean = Path(target).with_suffix(".lean")
     try:
-        before = _prepare(Path(path), lean)[0]
-        found = native.simplify(str(lean), target)
-        if _prepare(Path(target), lean)[1]:
+        before = _prepare(Path(path), lean)
+        found = native.simplify(str(lean if lean.exists() else path), target)
+        lean.unlink(missing_ok=True)
+        _prepare(Path(target), lean)
+        if lean.exists():
             found = native.simplify(str(lean), target)
     finally:
         lean.unlink(missing_ok=True)
     return found | {"before": before}
 
 
-def _prepare(source: Path, lean: Path) -> tuple[int, int]:
-    """Write the graph with less to simplify; how many nodes it has had, and how many values were computed."""
+def _prepare(source: Path, lean: Path) -> int:
+    """Write the graph with less to simplify, where there is; how many nodes it has had."""
     model = read(source)
-    nodes, computed = len(model.graph.node), 0
+    nodes, changed = len(model.graph.node), 0
     with contextlib.suppress(ModelFileError):  # the simplifier has ways of its own
-        computed = compute_constants(model, lean.parent)
-    write_boxes(model)
-    lean.write_bytes(to_bytes(model))
+        changed = compute_constants(model, lean.parent)
+    changed += write_boxes(model)
+    if changed:
+        lean.write_bytes(to_bytes(model))
     del model
     give_back()
-    return nodes, computed
+    return nodes

@@ -20,9 +20,7 @@ _WRAPPERS = (*_AVERAGED, "state_dict", "model_state_dict", "model", "module", "n
 _PREFIXES = ("module.", "_orig_mod.")
 _COUNTERS = {"n_averaged"}  # beside the weights of torch.optim.swa_utils.AveragedModel
 _COUNTED = "num_batches_tracked"  # which older files lack
-_FOR_TRAINING = re.compile(
-    r"[^.]*(loss|criterion|metric|accuracy|auroc|f1|precision|recall|confusion)[^.]*\.", re.I
-)
+_FOR_TRAINING = re.compile(r"[^.]*(loss|criterion|metric|accuracy)[^.]*\.", re.I)
 _MAX_DEPTH = 4
 _GLOBAL = re.compile(r"GLOBAL (\S+)")  # in what torch's unpickler of weights alone refuses
 
