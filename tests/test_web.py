@@ -8,6 +8,7 @@ import json
 import re
 import socket
 import struct
+import sys
 import threading
 import time
 import tracemalloc
@@ -30,7 +31,7 @@ from edgeworthy.predictor import Predictor
 from edgeworthy.web import bodies, classifiers, uploads
 from edgeworthy.web.places import without_places
 from edgeworthy.web.problems import ProblemError
-from edgeworthy.web.server import listen
+from edgeworthy.web.server import _let_nobody_in, listen
 from edgeworthy.web.settings import Settings
 from tests.factory import classifier_file
 from tests.serving import form, picture, serving
@@ -899,6 +900,35 @@ def test_what_is_not_answered_in_time_is_told_so(files, monkeypatch):
         reply = taken.result()
         gate.set()
     assert (reply.status, slug(reply)) == (503, "stopping")
+
+
+def test_a_request_arrives_on_a_connection_that_was_made_before_the_server_ends(files):
+    with serving(files[0]) as running, raw(running) as wire:
+        running.call("/healthz")  # so that the connection before it has been accepted
+        running.server.should_exit = True
+        wait_for(lambda: refuses(running.netloc))
+        wire.sendall(b"GET /healthz HTTP/1.1\r\nHost: here\r\n\r\n")
+        reply = wire.recv(65_536)
+    assert reply.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert b"connection: close\r\n" in reply.lower()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux takes such programs")
+def test_nobody_is_let_in_any_more_but_who_has_begun_goes_on():
+    with listen("127.0.0.1", 0) as listener:
+        address = listener.getsockname()
+        with socket.create_connection(address, timeout=5) as before:
+            _let_nobody_in(listener)
+            with pytest.raises(TimeoutError):
+                socket.create_connection(address, timeout=0.3)
+            made, _ = listener.accept()
+            with made:
+                _let_nobody_in(made)  # as a connection inherits it that is made in that moment
+                before.sendall(b"request")
+                made.settimeout(5)
+                assert made.recv(10) == b"request"
+                made.sendall(b"answer")
+                assert before.recv(10) == b"answer"
 
 
 def refuses(netloc):
