@@ -158,7 +158,7 @@ def test_shapes_that_a_caller_chooses_or_asks_for_are_left_alone(tmp_path):
         assert model.SerializeToString() == content
 
 
-def test_the_simplifier_has_a_second_turn_where_it_has_brought_shapes_to_light(tmp_path, monkeypatch):
+def test_the_simplifier_has_one_more_turn_where_it_has_brought_shapes_to_light(tmp_path, monkeypatch):
     turns, turn = [], native.simplify
     behind = [
         node("Shape", "chosen", "shape"),
@@ -169,21 +169,59 @@ def test_the_simplifier_has_a_second_turn_where_it_has_brought_shapes_to_light(t
     resolved = model_of(node("Mul", "x w", "chosen"), *behind)
     resolved.graph.output[0].type.CopyFrom(helper.make_tensor_type_proto(TensorProto.FLOAT, (4, 60)))
 
-    def simplify(path, target):  # as with sam2_hiera_tiny, the first turn resolves a branch and no more
-        turns.append(kinds(onnx.load(path)))
-        if len(turns) == 1:
+    def simplify(
+        path, target, *, compute=True
+    ):  # as with sam2_hiera_tiny, a turn resolves a branch and no more
+        turns.append((kinds(onnx.load(path)), compute))
+        if len(turns) == 2:
             onnx.save(resolved, target)
-            return {"before": 6, "after": 5}
-        return turn(path, target)
+            return 5
+        return turn(path, target, compute=compute)
 
     monkeypatch.setattr(native, "simplify", simplify)
     onnx.save(model_of(node("Add", "x w", "chosen"), node("Neg", "chosen", "y")), tmp_path / "t.onnx")
     told = simplifying.simplify(str(tmp_path / "t.onnx"), str(tmp_path / "simplified.onnx"))
     after = onnx.load(tmp_path / "simplified.onnx")
-    assert turns == [["Add", "Neg"], ["Mul", "Mul"]]
+    assert turns == [(["Add", "Neg"], False), (["Add", "Neg"], True), (["Mul", "Mul"], True)]
     assert told == {"before": 2, "after": len(after.graph.node)}
     np.testing.assert_allclose(run(after), run(resolved), rtol=1e-6)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["simplified.onnx", "t.onnx"]
+
+
+def test_constant_nodes_become_initialisers_but_for_texts():
+    from edgeworthy.graph import lift_constants
+
+    model = model_of(
+        node("Constant", "", "text", value_string="w"),
+        node("Constant", "", "two", value_float=2.0),
+        node("Constant", "", "half", value=helper.make_tensor("t", TensorProto.FLOAT, [1], [0.5])),
+        node("Mul", "x two", "twice"),
+        node("Mul", "twice half", "y"),
+    )
+    model.graph.output[0].type.CopyFrom(helper.make_tensor_type_proto(TensorProto.FLOAT, (4, 60)))
+    before = run(model)
+    assert lift_constants(model.graph) == 2
+    assert kinds(model) == ["Constant", "Mul", "Mul"]
+    np.testing.assert_array_equal(run(model), before)
+    assert lift_constants(model.graph) == 0
+
+
+def test_where_the_simplifier_fails_without_computing_it_does_all_in_one_turn(tmp_path, monkeypatch):
+    turns, turn = [], native.simplify
+
+    def simplify(path, target, *, compute=True):
+        turns.append(compute)
+        if not compute:
+            raise RuntimeError("Nodes in a graph must be topologically sorted")
+        return turn(path, target)
+
+    monkeypatch.setattr(native, "simplify", simplify)
+    model = model_of(node("Neg", "x", "turned"), node("Add", "turned w", "y"))
+    model.graph.output[0].type.CopyFrom(helper.make_tensor_type_proto(TensorProto.FLOAT, (4, 60)))
+    onnx.save(model, tmp_path / "traced.onnx")
+    told = simplifying.simplify(str(tmp_path / "traced.onnx"), str(tmp_path / "simplified.onnx"))
+    assert (turns, told) == ([False, True], {"before": 2, "after": 2})
+    np.testing.assert_array_equal(run(onnx.load(tmp_path / "simplified.onnx")), run(model))
 
 
 def test_what_onnx_runtime_cannot_compute_is_left_to_the_simplifier(tmp_path, monkeypatch):

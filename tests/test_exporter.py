@@ -1,5 +1,6 @@
 """The road from a module to a proven file, with everything that can be settled or refused on it."""
 
+import copy
 import dataclasses
 
 import numpy as np
@@ -581,6 +582,39 @@ def test_a_model_that_refuses_float64_is_asked_about_moved_pictures_alone():
     original = Original(Asserting().eval(), 4)
     original.ask(picture, "black")
     assert [answer.dtype for answer in original.otherwise(picture, "softmax")] == [np.float32] * 2
+
+
+class Mixed(nn.Module):
+    """Weights that are shared, of several kinds, and beside them what is no number of a layer."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(2)
+        self.first, self.second = nn.Linear(6, 6), nn.Linear(6, 6)
+        self.second.weight = self.first.weight
+        self.recurrent, self.norm = nn.LSTM(6, 6, batch_first=True), nn.BatchNorm1d(6)
+        self.register_buffer("order", torch.arange(6).flip(0))
+
+    def forward(self, rows):
+        values, _ = self.recurrent(self.second(self.first(rows))[:, self.order][None])
+        return self.norm(values[0])
+
+
+def test_the_copy_in_double_precision_computes_as_any_other_and_shares_nothing():
+    from edgeworthy.exporting.classifier import in_double_precision
+
+    module = Mixed().eval()
+    double, plain = in_double_precision(module), copy.deepcopy(module).double()
+    rows = torch.randn(3, 6, dtype=torch.float64)
+    with torch.no_grad():
+        torch.testing.assert_close(double(rows), plain(rows), rtol=0, atol=0)
+    assert double.second.weight is double.first.weight
+    assert {value.dtype for value in double.state_dict().values()} == {torch.float64, torch.int64}
+    before = [value.clone() for value in module.state_dict().values()]
+    with torch.no_grad():
+        for value in double.state_dict().values():
+            value.zero_()
+    assert all(map(torch.equal, before, module.state_dict().values()))
 
 
 class Counting(Tiny):

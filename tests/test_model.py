@@ -19,6 +19,7 @@ from edgeworthy.model import (
     parse,
     read,
     to_bytes,
+    write_in_pieces,
 )
 from tests.factory import classifier, classifier_file
 
@@ -34,6 +35,18 @@ def test_metadata_behind_a_model_is_the_models(tmp_path):
     assert both == to_bytes(model)
     (tmp_path / "m.onnx").write_bytes(both)
     onnx.checker.check_model(str(tmp_path / "m.onnx"), full_check=True)
+
+
+def test_a_model_in_pieces_is_the_model(tmp_path):
+    model = classifier()
+    model.producer_name = "test"
+    model.graph.doc_string = "of the graph"
+    model.metadata_props.add(key="author", value="me")
+    model.functions.add(name="f", domain="here")
+    assert len(model.graph.initializer) > 1
+    write_in_pieces(model, tmp_path / "m.onnx")
+    assert read(tmp_path / "m.onnx") == model
+    assert (tmp_path / "m.onnx").stat().st_size > len(to_bytes(model))
 
 
 @pytest.mark.parametrize(

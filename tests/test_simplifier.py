@@ -6,14 +6,14 @@ import edgeworthy
 from edgeworthy.errors import MissingExtraError, SimplifyError
 from tests.models import OPTIONS, Tiny
 
-CRASHES = "import os\ndef simplify(model, check_n=0):\n    os.kill(os.getpid(), 11)\n"
+CRASHES = "import os\ndef simplify(model, check_n=0, **options):\n    os.kill(os.getpid(), 11)\n"
 MISSING = "raise ModuleNotFoundError(\"No module named 'onnxsim'\", name='onnxsim')\n"
-REFUSES = "def simplify(model, check_n=0):\n    raise RuntimeError('shape inference failed')\n"
+REFUSES = "def simplify(model, check_n=0, **options):\n    raise RuntimeError('shape inference failed')\n"
 CHANGES = """
 import onnx
 from onnx import numpy_helper
 
-def simplify(path, check_n=0):
+def simplify(path, check_n=0, **options):
     model = onnx.load(path)
     for tensor in model.graph.initializer:
         values = numpy_helper.to_array(tensor)
@@ -24,7 +24,7 @@ def simplify(path, check_n=0):
 MARKS = """
 import onnx
 
-def simplify(path, check_n=0):
+def simplify(path, check_n=0, **options):
     model = onnx.load(path)
     model.graph.doc_string = ""
     model.metadata_props.add(key="onnxsim.version", value="9.9")

@@ -100,6 +100,20 @@ def constant_of(node: NodeProto) -> npt.NDArray[Any] | None:
     return np.array(value, dtype=dtype)
 
 
+def lift_constants(graph: GraphProto) -> int:
+    """Make initialisers of the Constant nodes of the graph itself, but for texts; how many there were."""
+    from onnx import numpy_helper
+
+    lifted = 0
+    for place in reversed(range(len(graph.node))):
+        value = constant_of(graph.node[place])
+        if value is not None:
+            graph.initializer.append(numpy_helper.from_array(value, graph.node[place].output[0]))
+            del graph.node[place]
+            lifted += 1
+    return lifted
+
+
 def array_of(tensor: TensorProto) -> npt.NDArray[Any] | None:
     """A tensor's values; None where they lie in another file, or do not fit its shape."""
     from onnx import numpy_helper

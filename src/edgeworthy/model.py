@@ -86,6 +86,21 @@ def to_bytes(model: ModelProto) -> bytes:
     return content
 
 
+def write_in_pieces(model: ModelProto, path: Path) -> None:
+    """Write a model for native code to read, its tensors one by one: its bytes at once take twice the memory.
+
+    The bytes are others than those of `to_bytes`, and mean the same: see `metadata_bytes`.
+    """
+    import onnx
+
+    graph = {field.name: value for field, value in model.graph.ListFields() if field.name != "initializer"}
+    whole = {field.name: value for field, value in model.ListFields() if field.name != "graph"}
+    with path.open("wb") as file:
+        file.write(to_bytes(onnx.ModelProto(**whole, graph=onnx.GraphProto(**graph))))
+        for tensor in model.graph.initializer:
+            file.write(to_bytes(onnx.ModelProto(graph=onnx.GraphProto(initializer=[tensor]))))
+
+
 def digest(content: bytes | memoryview) -> str:
     """SHA-256, in hexadecimal."""
     return hashlib.sha256(content).hexdigest()

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from edgeworthy.contract import OPTIONAL_INPUTS
 from edgeworthy.errors import ModelFileError, first_line
 from edgeworthy.memory import give_back
+from edgeworthy.model import write_in_pieces
 
 if TYPE_CHECKING:
     import numpy as np
@@ -113,21 +114,26 @@ def _load(name: str, place: Path) -> None:
         sys.modules.pop(name, None)
 
 
-def simplify(path: str, target: str) -> dict[str, int]:
-    """Simplify `path` into `target`; returns the numbers of nodes before and after.
+def simplify(path: str, target: str, *, compute: bool = True) -> int:
+    """Simplify `path` into `target`; returns the number of nodes of the result.
 
     onnxsim leaves its own marks in the metadata of the result.
+
+    Args:
+        path: of the file.
+        target: of the result.
+        compute: whether to compute what depends on constants alone; where there is anything, that takes twice
+            the memory.
     """
     import onnxsim
 
-    onnx = whole_onnx()
-    before = len(onnx.load(path, load_external_data=False).graph.node)
-    simplified, _ = onnxsim.simplify(path, check_n=0)
-    Path(target).write_bytes(simplified.SerializeToString(deterministic=True))
-    after = len(simplified.graph.node)
+    whole_onnx()
+    simplified, _ = onnxsim.simplify(path, check_n=0, skip_constant_folding=not compute)
+    write_in_pieces(simplified, Path(target))
+    nodes = len(simplified.graph.node)
     del simplified
     give_back()  # before the sessions that may follow
-    return {"before": before, "after": after}
+    return nodes
 
 
 def survives_simplifying(path: str) -> dict[str, str]:

@@ -149,7 +149,7 @@ class Original:
         """Probabilities [1, classes] computed in double precision; None where the model refuses it."""
         try:
             if self._double is None:
-                self._double = copy.deepcopy(self.module).double()
+                self._double = in_double_precision(self.module)
             with torch.no_grad(), quiet():
                 logits = self.accessor(self._double(torch.from_numpy(picture).double()))
                 values: Floats = activate(logits, activation).numpy()
@@ -176,6 +176,17 @@ class Original:
             self._found = True
         row: npt.NDArray[np.float32] = self.accessor(output).float().numpy().copy()
         return row
+
+
+def in_double_precision(module: nn.Module) -> nn.Module:
+    """A copy whose floating-point parameters and buffers are float64, with none in float32 on the way."""
+    copies: dict[int, Tensor] = {}
+    for tensor in (*module.parameters(), *module.buffers()):
+        if tensor.is_floating_point():
+            values = tensor.detach().to(torch.float64, copy=True)
+            is_parameter = isinstance(tensor, nn.Parameter)
+            copies[id(tensor)] = nn.Parameter(values, requires_grad=False) if is_parameter else values
+    return copy.deepcopy(module, copies)
 
 
 def may_be_probabilities(logits: npt.NDArray[np.float32]) -> bool:

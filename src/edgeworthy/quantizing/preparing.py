@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from edgeworthy.errors import NotAClassifierError, OptionError
-from edgeworthy.graph import Names, attribute_value, constant_of, prune
+from edgeworthy.graph import Names, attribute_value, lift_constants, prune
 from edgeworthy.model import nodes_of, opset_of, tensors_of
 from edgeworthy.opset import convert
 
@@ -51,7 +51,8 @@ def prepared(model: ModelProto) -> ModelProto:
     copy = type(model)()
     copy.CopyFrom(model)
     names = Names(copy)
-    _lift_constants(copy)
+    lift_constants(copy.graph)
+    prune(copy.graph)
     for node in copy.graph.node:
         node.name = node.name or names(f"{node.op_type}_{node.output[0]}")
     _make_names_unique(copy, names)
@@ -66,17 +67,6 @@ def prepared(model: ModelProto) -> ModelProto:
     for node in layers:
         _give_bias(copy, node, weights[node.input[1]], names)
     return copy
-
-
-def _lift_constants(model: ModelProto) -> None:
-    from onnx import numpy_helper
-
-    for node in [node for node in model.graph.node if node.op_type == "Constant"]:
-        value = constant_of(node)
-        if value is not None:
-            model.graph.initializer.append(numpy_helper.from_array(value, node.output[0]))
-            model.graph.node.remove(node)
-    prune(model.graph)
 
 
 def _make_names_unique(model: ModelProto, names: Names) -> None:
