@@ -97,6 +97,16 @@ def test_torch_is_kept_out():
         assert call(sandbox, torch_is_there).value is False
 
 
+def test_a_child_that_rests_is_gone_and_the_next_call_has_another():
+    with Sandbox() as sandbox:
+        sandbox.rest()  # before there is one
+        first = sandbox.call("os:getpid").value
+        sandbox.rest()
+        with pytest.raises(ProcessLookupError):
+            os.kill(first, 0)
+        assert sandbox.call("os:getpid").value not in {first, None}
+
+
 def test_closing_ends_what_is_under_way():
     with Sandbox() as sandbox:
         future = sandbox.submit("tests.test_sandbox:sleep", 60)

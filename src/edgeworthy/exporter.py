@@ -119,6 +119,9 @@ def export(
                     graph.another_way(error)
         with road.stage("record") as done:
             final = append_metadata(file, written, graph.evidence(parity).to_metadata())
+            notes = _notes(trained, chosen, settled.normalization, parity, graph.baked_branch)
+            del trained, graph  # the model's weights have done their work
+            give_back()
             done("read back, the graph is the one that was proved")
         with road.stage("check") as done:
             examination.finish()
@@ -134,7 +137,7 @@ def export(
         parity=parity,
         frame=settled.frame,
         stages=tuple(road.stages),
-        notes=_notes(trained, chosen, settled.normalization, parity, graph.baked_branch),
+        notes=notes,
     )
 
 
@@ -165,6 +168,8 @@ def _stamped_and_proven(
         done(f"IR {graph.contract.ir_version}, {written.size_bytes / 1e6:.1f} MB", *sums)
     examination = Examination(graph.copy, sandbox)
     with road.stage("prove") as done:
+        if graph.reference.is_large:
+            sandbox.rest()
         session = graph.load(file.path)
         if not graph.reference.is_large:
             examination.begin()  # beside the proof

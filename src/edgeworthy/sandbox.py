@@ -133,6 +133,10 @@ class Sandbox:
 
         return self._pool.submit(start)
 
+    def rest(self) -> None:
+        """End the child while nothing is asked of it, which frees 80 MB; the next call starts another."""
+        self._end()
+
     def close(self) -> None:
         """End the child, and with it what is under way."""
         with self._lock:
