@@ -584,6 +584,39 @@ def test_a_model_that_refuses_float64_is_asked_about_moved_pictures_alone():
     assert [answer.dtype for answer in original.otherwise(picture, "softmax")] == [np.float32] * 2
 
 
+class Elsewhere(Tiny):
+    """Computes with a tensor on another device than its own, whichever that is."""
+
+    def forward(self, image):
+        return super().forward(image) + torch.ones(4, device="meta")
+
+
+def test_a_model_that_computes_on_a_device_of_its_own_is_told_so(target):
+    with pytest.raises(errors.NotAClassifierError, match="not on the expected device") as caught:
+        export(Elsewhere(), target)
+    assert "device=x.device" in caught.value.hint
+
+
+class Reshaping(nn.Module):
+    """Fails in TorchScript, whose message begins with a traceback of its own."""
+
+    def forward(self, image):
+        return image.reshape(1, 7)
+
+
+def test_why_a_script_fails_is_told_in_its_own_words(target):
+    with pytest.raises(errors.NotAClassifierError, match=r"28\]: shape '\[1, 7\]' is invalid") as caught:
+        export(torch.jit.script(Reshaping()), target)
+    assert "--input-size" in caught.value.hint
+
+
+def test_within_autocast_the_export_is_in_full_precision(target):
+    with torch.autocast("cpu"):
+        artefact = export(Tiny(), target)
+        assert torch.is_autocast_enabled("cpu")
+    assert artefact.parity.verdict == "same"
+
+
 class Mixed(nn.Module):
     """Weights that are shared, of several kinds, and beside them what is no number of a layer."""
 
@@ -721,8 +754,13 @@ def test_weights_that_are_not_there_are_refused(target):
             export(absent, target)
 
 
-def test_a_compiled_module_is_unwrapped(target):
-    assert export(torch.compile(Tiny()), target).parity.verdict == "same"
+@pytest.mark.parametrize(
+    "wrap", [torch.compile, nn.DataParallel, lambda one: torch.compile(nn.DataParallel(one))]
+)
+def test_a_wrapped_module_is_unwrapped(target, wrap):
+    artefact = export(wrap(Tiny()), target)
+    assert artefact.parity.verdict == "same"
+    assert own_entries(metadata_of(onnx.load(target)))["source"] == "module:tests.models.Tiny"
 
 
 class Double(Tiny):

@@ -37,6 +37,7 @@ from tests.factory import classifier_file
 from tests.models import OPTIONS, SIZE, Tiny, TwoInputs
 
 UNSIZED = {key: value for key, value in OPTIONS.items() if key != "input_size"}
+CPU, GPU = b"X\x03\x00\x00\x00cpu", b"X\x06\x00\x00\x00cuda:0"  # the names of devices, pickled
 LEGACY = {"_use_new_zipfile_serialization": False}
 
 
@@ -48,6 +49,13 @@ def load(spec, **details):
 def one_child(sandbox, monkeypatch):
     """All archives are tried in one child, which has torch imported from the first on."""
     monkeypatch.setattr(programs, "Sandbox", lambda: contextlib.nullcontext(sandbox))
+
+
+class Placing(Tiny):
+    """Makes a tensor where the picture lies, by name once it is traced."""
+
+    def forward(self, image):
+        return super().forward(image) + torch.arange(4, device=image.device) / 4
 
 
 @pytest.fixture(scope="module")
@@ -273,13 +281,55 @@ def test_a_script_of_two_inputs_or_half_precision_or_another_device(made, tmp_pa
     torch.jit.script(Plain().eval().half()).save(tmp_path / "half.pt")
     with pytest.raises(NotAClassifierError, match=r"torch\.float16"):
         export(str(tmp_path / "half.pt"), tmp_path / "m.onnx", **OPTIONS)
-    device, gpu = b"X\x03\x00\x00\x00cpu", b"X\x06\x00\x00\x00cuda:0"
-    moved = altered(
-        made / "scripted.pt", tmp_path / "gpu.pt", lambda _, content: content.replace(device, gpu)
-    )
+    moved = altered(made / "scripted.pt", tmp_path / "gpu.pt", lambda _, content: content.replace(CPU, GPU))
     assert moved.stat().st_size > (made / "scripted.pt").stat().st_size - 9000
-    assert any(gpu in zipfile.ZipFile(moved).read(name) for name in zipfile.ZipFile(moved).namelist())
+    assert any(GPU in zipfile.ZipFile(moved).read(name) for name in zipfile.ZipFile(moved).namelist())
     assert same(load(moved).module, Plain())
+
+
+def test_a_script_that_makes_tensors_on_a_gpu_makes_them_on_the_cpu(tmp_path):
+    script = torch.jit.trace(Placing().eval(), torch.rand(1, 3, 20, 28))
+    devices = [
+        node
+        for node in script.graph.findAllNodes("prim::Constant", recurse=True)
+        if str(node.output().type()) == "Device"
+    ]
+    assert devices
+    for node in devices:
+        node.s_("value", "cuda:0")  # as a trace on a GPU has it
+    script.save(tmp_path / "gpu.pt")
+    names = zipfile.ZipFile(tmp_path / "gpu.pt").namelist()
+    assert any(b'"cuda:0"' in zipfile.ZipFile(tmp_path / "gpu.pt").read(name) for name in names)
+    assert same(load(tmp_path / "gpu.pt").module, Placing())
+
+
+def test_a_program_from_a_gpu_runs_on_the_cpu_and_stays_as_it_was(tmp_path):
+    program = torch.export.export(Placing().eval(), (torch.rand(1, 3, 20, 28),)).module()
+    gpu, changed = torch.device("cuda:0"), 0
+    for node in program.graph.nodes:
+        if "device" in node.kwargs and "assert" not in str(node.target):
+            node.update_kwarg("device", gpu)
+            changed += 1
+    assert changed
+    program.recompile()
+    assert export(program, tmp_path / "m.onnx", **OPTIONS).parity.verdict == "same"
+    assert sum(node.kwargs.get("device") == gpu for node in program.graph.nodes) == changed
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there it can be loaded")
+def test_a_program_that_was_saved_on_a_gpu_is_no_danger_and_says_what_to_do(made, tmp_path):
+    def move(name, content):
+        if name.endswith("sample_inputs/model.pt"):
+            return altered(
+                io.BytesIO(content), io.BytesIO(), lambda _, inner: inner.replace(CPU, GPU)
+            ).getvalue()
+        moved = b'"type": "cuda", "index": 0'
+        return content.replace(b'"type": "cpu", "index": null', moved) if name.endswith(".json") else content
+
+    gpu = altered(made / "program.pt2", tmp_path / "gpu.pt2", move)
+    with pytest.raises(SourceError, match="CUDA") as caught:
+        load(gpu)
+    assert "move_to_device_pass" in caught.value.hint
 
 
 def test_a_script_that_crashes_its_loader_is_an_error(made, tmp_path):

@@ -53,7 +53,7 @@ def test_float64_is_asked_on_the_worst_probes_first_and_no_longer_than_needed():
         yield softmax(LOGITS)[probe] + (1e-5 if probe == 2 else 0)
         yield softmax(LOGITS)[probe]
 
-    parity = compare(candidate, otherwise=double)
+    parity = compare(candidate, otherwise=double, activation="none")
     assert (asked, parity.verdict, parity.yardstick) == ([1, 2], "same", 1e-5)
 
 
@@ -62,7 +62,32 @@ def test_an_arithmetic_is_not_asked_where_the_one_before_explains_the_difference
         yield softmax(LOGITS)[probe] + 1e-5
         raise AssertionError("double precision takes time and memory")
 
-    assert compare(softmax(LOGITS) + 3e-5, otherwise=others).yardstick == 1e-5
+    assert compare(softmax(LOGITS) + 3e-5, otherwise=others, activation="none").yardstick == 1e-5
+
+
+@pytest.mark.parametrize(("shift", "verdict"), [(1.0, "same"), (-2.0, "same"), (12.0, "different")])
+def test_what_the_best_classes_are_spared_by_chance_is_known_of_the_others(shift, verdict):
+    """Rounding moves a thousand logits by 1e-4 or so; in the original it leaves the best two alone."""
+    random = np.random.default_rng(4)
+    logits, unit = random.standard_normal((3, 1000)), 1e-4
+    logits[:, :2] = [[12, 11], [11, 12], [12, 11]]
+    rounding = unit * random.standard_normal((3, 1000))
+    rounding[:, :2] = 0
+    elsewhere = unit * random.standard_normal((3, 1000))
+    elsewhere[:, 0] = shift * unit
+    parity = verify(
+        probes=NAMES,
+        reference=softmax(logits),
+        candidate=softmax(logits + elsewhere),
+        logits=logits,
+        activation="softmax",
+        otherwise=lambda probe: [softmax(logits + rounding)[probe]],
+    )
+    assert np.abs(softmax(logits + rounding) - softmax(logits)).max() < TOLERANCE / 4
+    assert parity.max_abs_diff > TOLERANCE
+    assert parity.verdict == verdict
+    best = softmax(logits)[:, 0].max()
+    assert parity.yardstick == pytest.approx(2**0.5 * unit * best * (1 - best), rel=0.1)
 
 
 def test_float64_is_not_asked_for_without_need():

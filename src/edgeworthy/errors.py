@@ -154,7 +154,17 @@ def rebuilt(name: str, message: str, hint: str) -> EdgeworthyError:
     return error
 
 
+_OF_SCRIPTS = "RuntimeError: "
+
+
 def first_line(error: BaseException) -> str:
     """The first line that says something in a library's message, at most 300 characters of it."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0][:300] if lines else type(error).__name__
+    if not lines:
+        return type(error).__name__
+    if lines[0].startswith("The following operation failed in the TorchScript interpreter"):
+        reasons = (
+            line for line in lines if line.startswith(_OF_SCRIPTS)
+        )  # behind the script's own traceback
+        return next(reasons, lines[0]).removeprefix(_OF_SCRIPTS)[:300]
+    return lines[0][:300]

@@ -218,6 +218,7 @@ def _load(source: str | nn.Module | ExportedProgram, request: SourceRequest) -> 
     try:
         import torch
 
+        from edgeworthy.exporting.settings import unwrapped
         from edgeworthy.sources.programs import program_of
         from edgeworthy.sources.registry import load_source
         from edgeworthy.sources.timm_library import describe_timm
@@ -234,6 +235,8 @@ def _load(source: str | nn.Module | ExportedProgram, request: SourceRequest) -> 
             "modules.",
             hint="Load the weights into the module first.",
         )
+    if isinstance(source, torch.nn.Module):
+        source = unwrapped(source)
     name = f"module:{type(source).__module__}.{type(source).__qualname__}"
     with quiet():
         program = program_of(source)

@@ -6,6 +6,7 @@ Sessions use one thread unless told otherwise, so that figures repeat.
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import os
 import threading
@@ -30,7 +31,7 @@ from edgeworthy.contract import (
 from edgeworthy.errors import ClassNamesError, ModelFileError, OptionError, first_line
 from edgeworthy.evidence import Recorded
 from edgeworthy.memory import give_back
-from edgeworthy.silence import without_telemetry
+from edgeworthy.silence import quiet, without_telemetry
 
 Array = npt.NDArray[np.float32]
 
@@ -190,7 +191,12 @@ class Session:
 
 
 def _limits(provider: Provider, threads: int) -> list[dict[str, str]] | None:
-    """OpenVINO keeps threads of its own, as many as there are cores unless it is told otherwise."""
+    """OpenVINO keeps threads of its own, as many as there are cores unless it is told otherwise.
+
+    CUDA multiplies in TF32 unless it is told otherwise, which has 10 bits of mantissa.
+    """
+    if provider == "cuda":
+        return [{"use_tf32": "0"}, {}]
     return [{"num_of_threads": str(threads)}, {}] if provider == "openvino" and threads else None
 
 
@@ -211,7 +217,19 @@ def _provider(provider: Provider) -> str:
             f"This ONNX Runtime has no {name}; it has {', '.join(available)}.",
             hint=f"Install it in its place: pip uninstall onnxruntime; pip install {_PACKAGES[provider]}",
         )
+    if provider == "cuda":
+        _load_cuda()
     return name
+
+
+@functools.cache
+def _load_cuda() -> None:
+    """Load the libraries of CUDA and cuDNN that pip has installed, where the system does not look."""
+    import onnxruntime as ort
+
+    if hasattr(ort, "preload_dlls"):  # since 1.21
+        with quiet():  # it tells of each that it does not find, though the system may have it
+            ort.preload_dlls()
 
 
 def worth_their_own(provider: Provider, size_bytes: int, jobs: int) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import copy
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,10 +15,15 @@ from edgeworthy.contract import SUM_TOLERANCE, Layout, Normalization
 from edgeworthy.errors import NotAClassifierError, OptionError, UnstableModelError, first_line
 from edgeworthy.evidence import Activation
 from edgeworthy.exporting.outputs import Accessor, find_scores
+from edgeworthy.exporting.settings import copied
 from edgeworthy.probes import moved
 from edgeworthy.silence import quiet
 
 Floats = npt.NDArray[np.floating[Any]]
+
+_OF_DEVICES = re.compile(r"(same|expected) device|CUDA|cuda")
+_ITS_DEVICE = "Let it make its tensors where the picture is (device=x.device): it is asked on the CPU."
+_ITS_SIZE = "Is --input-size C H W the size it was trained for?"
 
 STABLE_WITHIN = 1e-6  # two eager runs on one picture may differ by this much in a logit's relative size
 
@@ -167,9 +172,10 @@ class Original:
                 hint="Expected is one image input [1, C, H, W]; wrap a model that takes more.",
             ) from error
         except Exception as error:
+            reason = first_line(error)
             raise NotAClassifierError(
-                f"The model fails on a picture of shape {list(picture.shape)}: {first_line(error)}",
-                hint="Is --input-size C H W the size it was trained for?",
+                f"The model fails on a picture of shape {list(picture.shape)}: {reason}",
+                hint=_ITS_DEVICE if _OF_DEVICES.search(reason) else _ITS_SIZE,
             ) from error
         if not self._found:
             self.accessor = find_scores(output, self._classes)
@@ -179,14 +185,12 @@ class Original:
 
 
 def in_double_precision(module: nn.Module) -> nn.Module:
-    """A copy whose floating-point parameters and buffers are float64, with none in float32 on the way."""
-    copies: dict[int, Tensor] = {}
-    for tensor in (*module.parameters(), *module.buffers()):
-        if tensor.is_floating_point():
-            values = tensor.detach().to(torch.float64, copy=True)
-            is_parameter = isinstance(tensor, nn.Parameter)
-            copies[id(tensor)] = nn.Parameter(values, requires_grad=False) if is_parameter else values
-    return copy.deepcopy(module, copies)
+    """A copy whose floating-point tensors are float64."""
+
+    def doubled(tensor: Tensor) -> Tensor:
+        return tensor.to(torch.float64, copy=True) if tensor.is_floating_point() else tensor.clone()
+
+    return copied(module, doubled)
 
 
 def may_be_probabilities(logits: npt.NDArray[np.float32]) -> bool:

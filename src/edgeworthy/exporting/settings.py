@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import nn
@@ -16,7 +17,7 @@ from edgeworthy.errors import NotAClassifierError, first_line
 
 @contextlib.contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """Eval mode, one thread and the caller's random state kept, all restored afterwards.
+    """Eval mode, one thread, full precision and the caller's random state kept, all restored afterwards.
 
     Raises:
         NotAClassifierError: where a part of it has no eval mode.
@@ -33,7 +34,8 @@ def evaluating(module: nn.Module) -> Iterator[None]:
         ) from error
     torch.set_num_threads(1)  # figures that repeat
     try:
-        yield
+        with torch.autocast("cpu", enabled=False):
+            yield
     finally:
         for part, mode in modes:
             part.training = mode
@@ -58,7 +60,7 @@ def prepared(module: nn.Module) -> nn.Module:
     Raises:
         NotAClassifierError: where its weights are not float32, or too large for one file.
     """
-    module = getattr(module, "_orig_mod", module)  # what torch.compile wraps
+    module = unwrapped(module)
     tensors = [*module.parameters(), *module.buffers()]
     if any(tensor.is_meta or is_lazy(tensor) for tensor in tensors):
         raise NotAClassifierError(
@@ -77,9 +79,56 @@ def prepared(module: nn.Module) -> nn.Module:
             f"The model's weights are {', '.join(sorted(halves))}, expected torch.float32.",
             hint="Call .float() on it first.",
         )
-    if all(tensor.device.type == "cpu" for tensor in tensors):
+    if all(tensor.device.type == "cpu" for tensor in tensors) and not any(_naming_devices(module)):
         return module
-    return copy.deepcopy(module).cpu()
+    module = copied(module, lambda tensor: tensor.cpu())
+    for program, node in _naming_devices(module):
+        node.args, node.kwargs = torch.fx.node.map_aggregate((node.args, node.kwargs), _cpu_for_a_device)
+        program.recompile()
+    return module
+
+
+def _naming_devices(module: nn.Module) -> Iterator[tuple[torch.fx.GraphModule, torch.fx.Node]]:
+    """The steps of programs that name another device than the CPU, as a program from a GPU does."""
+    for part in module.modules():
+        if isinstance(part, torch.fx.GraphModule):
+            for node in part.graph.nodes:
+                values = (*node.args, *node.kwargs.values())
+                if any(isinstance(value, torch.device) and value.type != "cpu" for value in values):
+                    yield part, node
+
+
+def _cpu_for_a_device(value: Any) -> Any:
+    return torch.device("cpu") if isinstance(value, torch.device) else value
+
+
+def unwrapped(module: nn.Module) -> nn.Module:
+    """The module in what torch.compile and DataParallel make of it; the latter refuses to run elsewhere."""
+    while True:
+        inside = getattr(module, "_orig_mod", None)
+        if isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
+            inside = module.module
+        if not isinstance(inside, nn.Module):
+            return module
+        module = inside
+
+
+def copied(module: nn.Module, change: Callable[[torch.Tensor], torch.Tensor]) -> nn.Module:
+    """A copy of a module that has other tensors, without the same ones on the way.
+
+    Args:
+        module: which stays as it is.
+        change: makes of each parameter, buffer and tensor that a part holds as an attribute the one to take;
+            where it gives back the tensor itself, both share it.
+    """
+    held = (tensor for part in module.modules() for tensor in vars(part).values())
+    changed: dict[int, torch.Tensor] = {}
+    for tensor in (*module.parameters(), *module.buffers(), *held):
+        if isinstance(tensor, torch.Tensor) and id(tensor) not in changed:
+            values = change(tensor.detach())
+            is_parameter = isinstance(tensor, nn.Parameter)
+            changed[id(tensor)] = nn.Parameter(values, requires_grad=False) if is_parameter else values
+    return copy.deepcopy(module, changed)
 
 
 def _bytes(tensor: torch.Tensor) -> int:

@@ -38,7 +38,7 @@ def what_runs(path: Path) -> str:
     for name, content in records(str(path), ".pt"):
         try:
             if content:
-                torch.load(io.BytesIO(content), weights_only=True)
+                torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         except Exception:
             return f"a pickle of more than weights ({name!r})"
     texts = records(str(path), ".json")

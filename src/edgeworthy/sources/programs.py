@@ -139,7 +139,7 @@ def _unloadable(what: str, path: Path, reason: str) -> SourceError:
 
 def _hint(reason: str) -> str:
     if "CUDA" in reason or "cuda" in reason:
-        return "It was made for a GPU: save it again from the CPU."
+        return "It was made on a GPU: make it again on the CPU (torch.export.passes.move_to_device_pass)."
     if "'value' is undefined" in reason or "mkldnn" in reason:
         return "Was it optimised for inference on one machine? Save it before that."
     if _ONE_PICTURE in reason:
@@ -157,6 +157,7 @@ def _lowered(path: Path) -> nn.Module:
 
     script = torch.jit.load(str(path), map_location="cpu").eval()
     _check_storages(script, path)
+    _name_the_cpu(script)
     core: Any = torch._C
     frozen = core._freeze_module(script._c, preserveParameters=True)
     graph, weights = core._jit_pass_lower_graph(frozen._get_method("forward").graph, frozen)
@@ -185,6 +186,16 @@ def _check_storages(script: Any, path: Path) -> None:
         there = sum(e.file_size for e in archive.infolist() if _STORAGE.fullmatch(e.filename))
     if claimed.get(0) or sum(claimed.values()) > there:
         raise SourceError("its weights are cut off")
+
+
+def _name_the_cpu(script: Any) -> None:
+    """Make tensors on the CPU that a script from a GPU makes there, which only its weights are moved from."""
+    for part in script.modules():
+        for name in part._c._method_names():
+            graph = part._c._get_method(name).graph
+            for node in graph.findAllNodes("prim::Constant", recurse=True):
+                if str(node.output().type()) == "Device":
+                    node.s_("value", "cpu")
 
 
 def _tensor_constants(graph: Any) -> list[Any]:
