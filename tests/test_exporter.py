@@ -439,6 +439,31 @@ def test_fused_attention_is_on_again_afterwards(target):
     assert True in before
 
 
+class Chaotic(Tiny):
+    """Amplifies rounding, as a hundred layers with random weights do."""
+
+    def __init__(self, by):
+        super().__init__()
+        self.by = by
+
+    def features(self, image):
+        return torch.sin(self.by * super().features(image))
+
+
+def test_random_weights_that_amplify_rounding_speak_softly():
+    from edgeworthy.sources import untrained
+
+    generator = torch.Generator().manual_seed(3)
+    pictures = 4 * torch.rand(2, *OPTIONS["input_size"], generator=generator) - 2
+    calm, rough = Chaotic(2e3), Chaotic(2e5)
+    for model in (calm, rough):
+        untrained.make_sensitive(model, OPTIONS["input_size"])
+    with torch.no_grad():
+        assert untrained._unrest(calm, pictures) < 1e-3
+        assert 1e-3 < untrained._unrest(rough, pictures) < 8e-3  # 0.02 with the spread of the other
+        assert rough(pictures).std() < calm(pictures).std() / 2 < 3
+
+
 def test_weights_that_an_exporter_could_merge_are_told_apart_in_untrained_models():
     """Fresh BatchNorms are all alike, and then wiring one layer's weights to another proves nothing."""
     import timm
