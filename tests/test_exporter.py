@@ -16,6 +16,7 @@ from edgeworthy.evidence import own_entries
 from edgeworthy.exporting.tracing import DynamoExporter, TorchScriptExporter
 from edgeworthy.model import metadata_of, opset_of
 from edgeworthy.runtime import Session, facts_of
+from edgeworthy.sources.untrained import make_sensitive
 from tests import models
 from tests.models import NAMES, OPTIONS, Tiny
 
@@ -439,6 +440,42 @@ def test_fused_attention_is_on_again_afterwards(target):
     assert True in before
 
 
+def test_random_weights_are_the_same_within_autocast(tmp_path):
+    sums = []
+    for enabled in (False, True):
+        model = Tiny()
+        with torch.autocast("cpu", enabled=enabled):
+            make_sensitive(model, OPTIONS["input_size"])
+        sums.append([float(value.double().sum()) for value in model.state_dict().values()])
+    assert sums[0] == sums[1]
+
+
+class Converting(Tiny):
+    """Holds tensors in a list, which it converts in a way of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.shifts = [torch.linspace(0, 1, 4)]
+
+    def _apply(self, fn, recurse=True):
+        self.shifts = [fn(value) for value in self.shifts]
+        return super()._apply(fn, recurse)
+
+    def forward(self, image):
+        return super().forward(image) @ torch.diag(self.shifts[0])
+
+
+def test_a_module_that_converts_tensors_itself_is_asked_in_double_precision():
+    from edgeworthy.exporting.classifier import Original
+
+    original = Original(Converting().eval(), 4)
+    picture = np.zeros((1, 3, 20, 28), np.float32)
+    original.ask(picture, "black")
+    answers = [answer.dtype for answer in original.otherwise(picture, "softmax")]
+    assert answers == [np.float32, np.float32, np.float64]
+    assert original.module.shifts[0].dtype == torch.float32
+
+
 class Chaotic(Tiny):
     """Amplifies rounding, as a hundred layers with random weights do."""
 
@@ -627,6 +664,20 @@ class Reshaping(nn.Module):
 
     def forward(self, image):
         return image.reshape(1, 7)
+
+
+class Raising(nn.Module):
+    """Says itself what is wrong."""
+
+    def forward(self, image):
+        if image.shape[2] != 5:
+            raise ValueError("pictures of 5 px only")
+        return image.mean(dim=(2, 3))
+
+
+def test_what_a_script_says_itself_is_told(target):
+    with pytest.raises(errors.NotAClassifierError, match=r"28\]: pictures of 5 px only"):
+        export(torch.jit.script(Raising()), target)
 
 
 def test_why_a_script_fails_is_told_in_its_own_words(target):

@@ -70,9 +70,10 @@ def test_what_the_best_classes_are_spared_by_chance_is_known_of_the_others(shift
     """Rounding moves a thousand logits by 1e-4 or so; in the original it leaves the best two alone."""
     random = np.random.default_rng(4)
     logits, unit = random.standard_normal((3, 1000)), 1e-4
-    logits[:, :2] = [[12, 11], [11, 12], [12, 11]]
+    logits[:, :2], logits[:, 7] = [[12, 11], [11, 12], [12, 11]], -12
     rounding = unit * random.standard_normal((3, 1000))
     rounding[:, :2] = 0
+    rounding[:, 7] = 0.3  # one class that hangs on rounding says nothing of the others
     elsewhere = unit * random.standard_normal((3, 1000))
     elsewhere[:, 0] = shift * unit
     parity = verify(

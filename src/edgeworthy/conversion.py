@@ -111,7 +111,7 @@ class Conversion:
         Raises:
             FallsShortError: where there is none; it says what stands in the way of each.
         """
-        self._refusals.append((self._exporter, error))
+        self._refusals.append((self._exporter, _without_frames(error)))
         if not self._untried:
             raise _joined(self._refusals) from error
 
@@ -133,7 +133,7 @@ class Conversion:
             except (UnexportableError, UnconvertibleError, TracedBranchError) as error:
                 if isinstance(error, TracedBranchError) and not self._refusals:
                     raise
-                self._refusals.append((exporter.name, error))
+                self._refusals.append((exporter.name, _without_frames(error)))
             except MissingExtraError as error:
                 if not self._refusals:
                     raise
@@ -273,7 +273,7 @@ class Conversion:
                 )
         if parity.yardstick is not None and parity.tolerance == ROUGHEST:
             raise ParityError(
-                f"The model is too rough to be proven: {where}, and rounding alone moves its own by "
+                f"The model is too rough to be proven: {where}, and rounding alone can move its own by "
                 f"{parity.yardstick:.2g}.",
                 hint="Does it draw random numbers, or compare values that differ by rounding alone?",
             )
@@ -344,6 +344,15 @@ class Conversion:
         if in_two_steps:
             split_sums(model)
         return to_bytes(model)
+
+
+def _without_frames(error: FallsShortError) -> FallsShortError:
+    """The error alone: the frames of its traceback would keep the model's weights to the end."""
+    above: BaseException | None = error
+    while above is not None:
+        above.__traceback__ = None
+        above = above.__cause__ or above.__context__
+    return error
 
 
 def _joined(refusals: Sequence[tuple[str, FallsShortError]]) -> FallsShortError:

@@ -27,6 +27,8 @@
 A message states the offending value and what was expected; `hint` is the next step to take.
 """
 
+import re
+
 
 class EdgeworthyError(Exception):
     """Root of the tree.
@@ -154,7 +156,7 @@ def rebuilt(name: str, message: str, hint: str) -> EdgeworthyError:
     return error
 
 
-_OF_SCRIPTS = "RuntimeError: "
+_OF_SCRIPTS = re.compile(r"(builtins\.)?\w*(Error|Exception): ")
 
 
 def first_line(error: BaseException) -> str:
@@ -163,8 +165,6 @@ def first_line(error: BaseException) -> str:
     if not lines:
         return type(error).__name__
     if lines[0].startswith("The following operation failed in the TorchScript interpreter"):
-        reasons = (
-            line for line in lines if line.startswith(_OF_SCRIPTS)
-        )  # behind the script's own traceback
-        return next(reasons, lines[0]).removeprefix(_OF_SCRIPTS)[:300]
+        reasons = filter(_OF_SCRIPTS.match, lines)  # behind the script's own traceback
+        return _OF_SCRIPTS.sub("", next(reasons, lines[0]))[:300]
     return lines[0][:300]

@@ -4,7 +4,8 @@ The yardstick is the original's own rounding. ONNX Runtime with and without its 
 already differs by 1.5e-6 in probability on EfficientNet-Lite0, so 1e-5 passes. Where a difference is
 larger, the original decides: in float32 against itself on the same probes moved by one unit in the last
 place, and against itself in float64, times four. Group normalisation of a flat picture, say, amplifies the
-rounding of its input, which float64 alone does not show. For a repaired file the original is a file, too, and
+rounding of its input, which float64 alone does not show. What counts is what rounding moved, or what the same
+rounding of other logits would have moved. For a repaired file the original is a file, too, and
 the yardstick ONNX Runtime with its optimisation against itself without. A model that is rougher than ROUGHEST
 proves nothing: it may hold noise, or hang on a rounding error.
 """
@@ -28,6 +29,7 @@ ROUGHEST = 1e-3  # the largest tolerance that the yardstick can give; more takes
 ROUGHEST_HALF = 1e-2  # of models in half precision, whose numbers have three decimal digits
 CONCLUSIVE_SPREAD = 1e-3  # a hundred tolerances: below this, agreement says little
 
+_NORMAL_MEDIAN = 1.4826  # of a normal distribution: standard deviation over median absolute deviation
 _SMALLEST = 1e-30  # below, a float32 softmax has lost its digits
 _SIGMOID_EDGE = 1e-4  # nearer to 0 or 1, a float32 sigmoid cannot be inverted
 
@@ -121,14 +123,16 @@ def _moves_of_softmax(scores: Floats, other: Floats) -> float:
     picture timm's vit_tiny_r_s16_p8_224 moves probabilities by 9e-6 and logits by up to 5.7e-4, and ONNX
     Runtime, whose logits differ by as much, probabilities by 6.4e-5. To first order, logits that move by dl
     move a probability by p (1 - p) times what dl differs by from the others' mean; two logits that move
-    independently with the standard deviation s differ by s times the square root of two.
+    independently with the standard deviation s differ by s times the square root of two. It is taken from the
+    median of the deviations, so that a class or two that hang on rounding allow nothing to the others.
     """
     before, after = scores.astype(np.float64), other.astype(np.float64)
     telling = (before > _SMALLEST) & (after > _SMALLEST)
     if not telling.any():
         return _moves(scores, other)
-    apart = float(np.sqrt(2) * np.std(np.log(after[telling] / before[telling])))
-    return max(_moves(scores, other), apart * float((before * (1 - before)).max()))
+    moved = np.log(after[telling] / before[telling])
+    deviation = _NORMAL_MEDIAN * float(np.median(np.abs(moved - np.median(moved))))
+    return max(_moves(scores, other), 2**0.5 * deviation * float((before * (1 - before)).max()))
 
 
 def _verdict(*, fits: bool, moves: bool) -> Verdict:

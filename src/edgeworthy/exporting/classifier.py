@@ -21,8 +21,11 @@ from edgeworthy.silence import quiet
 
 Floats = npt.NDArray[np.floating[Any]]
 
-_OF_DEVICES = re.compile(r"(same|expected) device|CUDA|cuda")
-_ITS_DEVICE = "Let it make its tensors where the picture is (device=x.device): it is asked on the CPU."
+_OF_DEVICES = re.compile(r"(same|expected) device|CUDA|cuda|\bGPU\b|MPS")
+_ITS_DEVICE = (
+    "It is asked on the CPU: let it make its tensors where the picture is (device=x.device), and do without "
+    "what only a GPU can compute."
+)
 _ITS_SIZE = "Is --input-size C H W the size it was trained for?"
 
 STABLE_WITHIN = 1e-6  # two eager runs on one picture may differ by this much in a logit's relative size
@@ -190,7 +193,7 @@ def in_double_precision(module: nn.Module) -> nn.Module:
     def doubled(tensor: Tensor) -> Tensor:
         return tensor.to(torch.float64, copy=True) if tensor.is_floating_point() else tensor.clone()
 
-    return copied(module, doubled)
+    return copied(module, doubled).double()  # and what modules convert in ways of their own
 
 
 def may_be_probabilities(logits: npt.NDArray[np.float32]) -> bool:

@@ -81,7 +81,7 @@ def prepared(module: nn.Module) -> nn.Module:
         )
     if all(tensor.device.type == "cpu" for tensor in tensors) and not any(_naming_devices(module)):
         return module
-    module = copied(module, lambda tensor: tensor.cpu())
+    module = copied(module, lambda tensor: tensor.cpu()).cpu()  # and what modules move in ways of their own
     for program, node in _naming_devices(module):
         node.args, node.kwargs = torch.fx.node.map_aggregate((node.args, node.kwargs), _cpu_for_a_device)
         program.recompile()
@@ -121,13 +121,15 @@ def copied(module: nn.Module, change: Callable[[torch.Tensor], torch.Tensor]) ->
         change: makes of each parameter, buffer and tensor that a part holds as an attribute the one to take;
             where it gives back the tensor itself, both share it.
     """
-    held = (tensor for part in module.modules() for tensor in vars(part).values())
+    held = [tensor for part in module.modules() for tensor in vars(part).values()]
+    tensors = [*module.parameters(), *module.buffers(), *held]  # they live as long as their ids are needed
     changed: dict[int, torch.Tensor] = {}
-    for tensor in (*module.parameters(), *module.buffers(), *held):
-        if isinstance(tensor, torch.Tensor) and id(tensor) not in changed:
-            values = change(tensor.detach())
-            is_parameter = isinstance(tensor, nn.Parameter)
-            changed[id(tensor)] = nn.Parameter(values, requires_grad=False) if is_parameter else values
+    for tensor in tensors:
+        if isinstance(tensor, nn.Parameter):
+            kind = type(tensor)  # there are subclasses
+            changed[id(tensor)] = kind(change(tensor.detach()), requires_grad=False)
+        elif isinstance(tensor, torch.Tensor):
+            changed[id(tensor)] = change(tensor.detach())
     return copy.deepcopy(module, changed)
 
 

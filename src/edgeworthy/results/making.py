@@ -24,7 +24,8 @@ class Parity:
         top1_agreement: share of the probes on which the best class is the same, 0..1.
         tolerance: the largest `max_abs_diff` that passes.
         yardstick: the original in two arithmetics (float32, and moved by rounding or in float64; for a
-            repaired file, ONNX Runtime with and without optimisation), as `max_abs_diff`; None if not needed.
+            repaired file, ONNX Runtime with and without optimisation), as `max_abs_diff`, or what as much
+            rounding of other logits would have made it; None if not needed.
         widened: whether the caller set the tolerance.
         worst_probe: name of the probe with `max_abs_diff`.
         verdict: `inconclusive` when all agrees and the predictions hardly move.

@@ -32,17 +32,33 @@ def what_runs(path: Path) -> str:
 
     `torch.export.load` unpickles what does not load as weights alone, evaluates expressions as Python,
     compiles guards and looks operators up by name. Records are read as it reads them.
+
+    Raises:
+        SourceError: where weights lie on a device that is not there.
     """
     import torch
 
     for name, content in records(str(path), ".pt"):
         try:
             if content:
-                torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+                torch.load(io.BytesIO(content), weights_only=True)
         except Exception:
+            if _lies_elsewhere(content):  # torch would go on to load it as any pickle
+                raise SourceError("its tensors lie on a device that is not there, such as CUDA") from None
             return f"a pickle of more than weights ({name!r})"
     texts = records(str(path), ".json")
     return next((reason for _, content in texts for reason in _suspects(json.loads(content))), "")
+
+
+def _lies_elsewhere(content: bytes) -> bool:
+    """Whether weights would load if they were moved to the CPU."""
+    import torch
+
+    try:
+        torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except Exception:
+        return False
+    return True
 
 
 def records(path: str, suffix: str) -> Iterator[tuple[str, bytes]]:

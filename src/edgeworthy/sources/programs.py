@@ -139,7 +139,7 @@ def _unloadable(what: str, path: Path, reason: str) -> SourceError:
 
 def _hint(reason: str) -> str:
     if "CUDA" in reason or "cuda" in reason:
-        return "It was made on a GPU: make it again on the CPU (torch.export.passes.move_to_device_pass)."
+        return "It was made on a GPU: make it again on the CPU; torch.export.passes moves programs."
     if "'value' is undefined" in reason or "mkldnn" in reason:
         return "Was it optimised for inference on one machine? Save it before that."
     if _ONE_PICTURE in reason:
@@ -190,9 +190,13 @@ def _check_storages(script: Any, path: Path) -> None:
 
 def _name_the_cpu(script: Any) -> None:
     """Make tensors on the CPU that a script from a GPU makes there, which only its weights are moved from."""
+    import torch
+
+    core: Any = torch._C
     for part in script.modules():
         for name in part._c._method_names():
             graph = part._c._get_method(name).graph
+            core._jit_pass_inline(graph)  # functions that it calls
             for node in graph.findAllNodes("prim::Constant", recurse=True):
                 if str(node.output().type()) == "Device":
                     node.s_("value", "cpu")

@@ -7,6 +7,7 @@ zero), and plain random weights make many architectures nearly insensitive to th
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -49,7 +50,7 @@ def make_sensitive(module: nn.Module, input_size: tuple[int, int, int]) -> None:
     from torch import nn
 
     generator = _seeded()
-    with torch.no_grad():
+    with torch.no_grad(), torch.autocast("cpu", enabled=False):
         for name, parameter in module.named_parameters():
             if parameter.is_floating_point() and parameter.numel() and _is_flat(parameter):
                 noise = torch.rand(parameter.shape, generator=generator)
@@ -211,7 +212,7 @@ def _soften(module: nn.Module, head: Any, noise: Tensor) -> None:
     from torch import Tensor
 
     unrest = _unrest(module, noise)
-    if unrest <= _ROUGH * _LOGIT_STD:
+    if not _ROUGH * _LOGIT_STD < unrest < math.inf:
         return
     for values in (head.weight, head.bias):
         if isinstance(values, Tensor):
