@@ -273,8 +273,9 @@ class Widening(nn.Module):
 def test_what_takes_much_memory_is_calibrated_on_fewer_pictures(times, pictures):
     model = Widening(times)  # of 49 kB a picture
     untrained.make_sensitive(model, (3, 64, 64))
-    assert {len(images) for images in model.shown} == {1, pictures}
+    assert {len(images) for images in model.shown} == {1, pictures, 2}  # two that rounding is tried on
     calibrating = next(images for images in model.shown if len(images) > 1)
+    assert len(calibrating) == pictures
     values = (calibrating - calibrating.mean((1, 2, 3), keepdim=True))[:, :, ::2]
     neighbours = (values[..., 1:] * values[..., :-1]).mean() / values.square().mean()
     assert neighbours > 0.5  # it is not white noise
@@ -296,7 +297,7 @@ class Unwatched(Widening):
 def test_what_cannot_be_watched_is_calibrated_all_the_same():
     model = Unwatched(1)
     untrained.make_sensitive(model, (3, 64, 64))
-    assert {len(images) for images in model.shown} == {1, 8}
+    assert {len(images) for images in model.shown} == {1, 8, 2}
     assert model.shown[0].std() > 0.1  # one that is flat would spoil what is set by the first picture
 
 
@@ -326,5 +327,5 @@ def test_a_signal_that_dies_on_its_way_is_kept_alive():
         assert model(pictures).std(dim=0).max() < 1e-6
         untrained.make_sensitive(model, (3, 20, 28))
         moved = model(pictures).softmax(dim=1)
-    assert (moved.amax(0) - moved.amin(0)).max() > 0.1
+    assert (moved.amax(0) - moved.amin(0)).max() > 0.05  # softly, since it amplifies rounding
     assert not any(module._forward_hooks for module in model.modules())
