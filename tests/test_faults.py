@@ -319,7 +319,10 @@ class Silent(nn.Module):
         return self.head((self.layers(image).relu() * self.gain).mean((2, 3)))
 
 
-def test_a_signal_that_dies_on_its_way_is_kept_alive():
+@pytest.mark.parametrize(("softens", "least"), [(False, 0.1), (True, 0.05)])
+def test_a_signal_that_dies_on_its_way_is_kept_alive(monkeypatch, softens, least):
+    if not softens:  # what keeps it alive also amplifies rounding, so that it speaks softly otherwise
+        monkeypatch.setattr(untrained, "_soften", lambda *_: None)
     model = Silent().eval()
     pictures = torch.randn(8, 3, 20, 28, generator=torch.Generator().manual_seed(1))
     pictures *= torch.linspace(0.2, 3, 8).reshape(-1, 1, 1, 1)
@@ -327,5 +330,5 @@ def test_a_signal_that_dies_on_its_way_is_kept_alive():
         assert model(pictures).std(dim=0).max() < 1e-6
         untrained.make_sensitive(model, (3, 20, 28))
         moved = model(pictures).softmax(dim=1)
-    assert (moved.amax(0) - moved.amin(0)).max() > 0.05  # softly, since it amplifies rounding
+    assert (moved.amax(0) - moved.amin(0)).max() > least
     assert not any(module._forward_hooks for module in model.modules())
