@@ -332,3 +332,45 @@ def test_a_signal_that_dies_on_its_way_is_kept_alive(monkeypatch, softens, least
         moved = model(pictures).softmax(dim=1)
     assert (moved.amax(0) - moved.amin(0)).max() > least
     assert not any(module._forward_hooks for module in model.modules())
+
+
+class Common(nn.Module):
+    """Block by block, norms count in what all pictures have in common; positions see no picture."""
+
+    def __init__(self, classes=4):
+        super().__init__()
+        torch.manual_seed(2)
+        self.stem = nn.Conv2d(3, 16, 4, 4)
+        self.where = nn.Linear(1, 16)
+        self.places = nn.Buffer(torch.linspace(-1, 1, 35)[:, None])
+        self.blocks = nn.ModuleList([nn.Linear(16, 16) for _ in range(12)])
+        self.norms = nn.ModuleList([nn.LayerNorm(16) for _ in range(13)])
+        self.head = nn.Linear(16, classes)
+        for layer in self.blocks:
+            nn.init.normal_(layer.weight, std=0.05)
+            nn.init.normal_(layer.bias, std=1)
+
+    def features(self, image):
+        tokens = self.stem(image).flatten(2).transpose(1, 2) + self.where(self.places)
+        for norm, block in zip(self.norms, self.blocks, strict=False):
+            tokens = block(norm(tokens))
+        return self.norms[-1](tokens).mean(dim=1)
+
+    def forward(self, image):
+        return self.head(self.features(image))
+
+
+def test_what_all_pictures_have_in_common_does_not_drown_what_differs():
+    model = Common().eval()
+    pictures = torch.randn(8, 3, 20, 28, generator=torch.Generator().manual_seed(1))
+
+    def part() -> float:
+        features = model.features(pictures)
+        return float(features.std(dim=0).mean() / features.std())
+
+    with torch.no_grad():
+        assert part() < 1e-6
+        untrained.make_sensitive(model, (3, 20, 28))
+        assert part() > 0.1
+        assert 0.1 < model.where(model.places).std() < 10
+        assert model.blocks[0](model.norms[0](torch.randn(8, 35, 16))).std() < 3
