@@ -11,7 +11,7 @@ from torch.nn import functional
 
 import edgeworthy
 from edgeworthy import native
-from edgeworthy.errors import ModelFileError
+from edgeworthy.errors import ModelFileError, NotAClassifierError
 from edgeworthy.exporting import simplifying
 from edgeworthy.exporting.building import inferred_shapes
 from edgeworthy.exporting.constants import compute_constants
@@ -222,6 +222,24 @@ def test_where_the_simplifier_fails_without_computing_it_does_all_in_one_turn(tm
     told = simplifying.simplify(str(tmp_path / "traced.onnx"), str(tmp_path / "simplified.onnx"))
     assert (turns, told) == ([False, True], {"before": 2, "after": 2})
     np.testing.assert_array_equal(run(onnx.load(tmp_path / "simplified.onnx")), run(model))
+
+
+def test_what_is_computed_has_to_fit_into_one_file(tmp_path, monkeypatch):
+    table = model_of(
+        node("Constant", "", "where", value_ints=[place % 4 for place in range(60)]),
+        node("Gather", "w where", "unfolded", axis=0),
+        node("MatMul", "x unfolded", "y"),
+    )
+    table.graph.output[0].CopyFrom(helper.make_tensor_value_info("y", TensorProto.FLOAT, (4, 60)))
+    path, target = tmp_path / "m.onnx", tmp_path / "s.onnx"
+    onnx.save(table, path)
+    simplifying.simplify(str(path), str(target))
+    assert target.stat().st_size > 4 * 60 * 60
+    target.unlink()
+    monkeypatch.setattr("edgeworthy.exporting.constants.MAX_FILE_BYTES", 4 * 60 * 60)
+    with pytest.raises(NotAClassifierError, match=r"takes 0\.00 GiB.*--input-size.*--no-simplify"):
+        simplifying.simplify(str(path), str(target))
+    assert [left.name for left in tmp_path.iterdir()] == ["m.onnx"]
 
 
 def test_what_onnx_runtime_cannot_compute_is_left_to_the_simplifier(tmp_path, monkeypatch):

@@ -1,9 +1,10 @@
 """A simplifier that is missing, crashes, or changes predictions: stand-ins take onnxsim's place."""
 
 import pytest
+import torch
 
 import edgeworthy
-from edgeworthy.errors import MissingExtraError, SimplifyError
+from edgeworthy.errors import MissingExtraError, NotAClassifierError, SimplifyError
 from tests.models import OPTIONS, Tiny
 
 CRASHES = "import os\ndef simplify(model, check_n=0, **options):\n    os.kill(os.getpid(), 11)\n"
@@ -62,6 +63,38 @@ def target(tmp_path):
 def test_a_bad_simplifier_is_an_error_and_leaves_no_file(stand_in, target, code, error, message):
     stand_in(code)
     with pytest.raises(error, match=message):
+        edgeworthy.export(Tiny(), target, **OPTIONS)
+    assert list(target.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize("simplify", [True, False])
+def test_a_graph_that_unfolds_beyond_one_file_is_told_so_at_once(target, monkeypatch, simplify):
+    """What torch folds, the simplifier would fold, too; without it the other exporter writes less."""
+    tried = []
+
+    def unfolds(model, *args, **options):
+        tried.append(options["dynamo"])
+        if options["dynamo"]:
+            return export(model, *args, **options)
+        raise RuntimeError(
+            "The serialized model is larger than the 2GiB limit imposed by the protobuf library."
+        )
+
+    export = torch.onnx.export
+    monkeypatch.setattr(torch.onnx, "export", unfolds)
+    if simplify:
+        with pytest.raises(NotAClassifierError, match=r"2 GiB or more; .*--input-size.*--no-simplify"):
+            edgeworthy.export(Tiny(), target, **OPTIONS)
+        assert list(target.parent.iterdir()) == []
+        assert tried == [False]
+    else:
+        edgeworthy.export(Tiny(), target, simplify=False, **OPTIONS)
+        assert tried == [False, True]
+
+
+def test_one_that_the_simplifier_unfolds_is_told_so(stand_in, target):
+    stand_in(f"from edgeworthy.exporting import constants\nconstants.MAX_FILE_BYTES = 100\n{MARKS}")
+    with pytest.raises(NotAClassifierError, match=r"takes 0\.00 GiB; an ONNX file holds"):
         edgeworthy.export(Tiny(), target, **OPTIONS)
     assert list(target.parent.iterdir()) == []
 
