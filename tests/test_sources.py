@@ -357,6 +357,39 @@ def test_random_bytes_are_no_checkpoint_to_trust(tmp_path):
         load(f"timm:{SMALL}", checkpoint=tmp_path / "a.pth")
 
 
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+@pytest.mark.parametrize(
+    ("content", "what", "step"),
+    [
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n",
+            "a Git LFS pointer",
+            "git lfs pull",
+        ),
+        (b"<!DOCTYPE html><html>404</html>", "a web page", "Download the model again"),
+        (b"", "empty", "download it again"),
+        (b"\x1f\x8b" + bytes(40), "a compressed archive", "Unpack it"),
+        (b"PK\x03\x04" + bytes(40), "a zip archive that is cut off", "download it again"),
+        (b"weights\n", "a text file", "what torch.save writes"),
+    ],
+)
+def test_what_is_no_checkpoint_is_told_for_what_it_is(tmp_path, suffix, content, what, step):
+    path = tmp_path / f"a{suffix}"
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=f"{path.name} is no checkpoint, it is {what}") as caught:
+        load(f"timm:{SMALL}", checkpoint=path)
+    assert step in caught.value.hint
+
+
+@pytest.mark.filterwarnings("ignore:.*TorchScript archive")
+def test_a_checkpoint_that_is_a_model_of_its_own_is_told_so(tmp_path):
+    path = tmp_path / "script.pt"
+    torch.jit.script(torch.nn.Flatten()).save(path)
+    with pytest.raises(CheckpointError, match="it is a TorchScript archive") as caught:
+        load(f"timm:{SMALL}", checkpoint=path)
+    assert caught.value.hint.endswith("edgeworthy export script.pt")
+
+
 def test_prompts_are_refused_by_what_takes_none():
     with pytest.raises(OptionError, match=r"takes no prompts.*pictures and texts"):
         load(f"timm:{SMALL}", prompts=("a cat", "a dog"), untrained=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeworthy.errors import CheckpointError, MissingExtraError, UntrustedPickleError, first_line
-from edgeworthy.sources.detection import is_safetensors
+from edgeworthy.sources.detection import UNKNOWN, examine, is_safetensors
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -22,6 +22,7 @@ _COUNTERS = {"n_averaged"}  # beside the weights of torch.optim.swa_utils.Averag
 _COUNTED = "num_batches_tracked"  # which older files lack
 _FOR_TRAINING = re.compile(r"[^.]*(loss|criterion|metric|accuracy)[^.]*\.", re.I)
 _MAX_DEPTH = 4
+_SAVE = "Save the model's state_dict() and give that."
 _GLOBAL = re.compile(r"GLOBAL (\S+)")  # in what torch's unpickler of weights alone refuses
 
 
@@ -139,7 +140,7 @@ def _read_safetensors(path: Path) -> Any:
     try:
         return load_file(path)
     except Exception as error:  # safetensors raises its own untyped exceptions
-        raise CheckpointError(f"{path.name} is no safetensors file, or is cut off: {error}.") from error
+        raise _misread(path, f"is no safetensors file, or is cut off: {error}.") from error
 
 
 def _read_pickle(path: Path, trust_pickle: bool) -> Any:
@@ -147,7 +148,7 @@ def _read_pickle(path: Path, trust_pickle: bool) -> Any:
 
     with path.open("rb") as stream:
         if stream.read(2)[:1] not in {b"P", b"\x80", b"("}:
-            raise CheckpointError(f"{path.name} is no checkpoint.", hint="Save the model's state_dict().")
+            raise _misread(path, "is no checkpoint.")
     try:
         if trust_pickle:
             return torch.load(path, map_location="cpu", weights_only=False)
@@ -167,9 +168,17 @@ def _read_pickle(path: Path, trust_pickle: bool) -> Any:
             hint="Run this in the folder where its module can be imported, or install that package.",
         ) from error
     except Exception as error:  # a cut-off archive raises almost anything
-        raise CheckpointError(
-            f"{path.name} is no checkpoint, or is cut off: {type(error).__name__}: {first_line(error)[:160]}"
-        ) from error
+        reason = f"{type(error).__name__}: {first_line(error)[:160]}"
+        raise _misread(path, f"is no checkpoint, or is cut off: {reason}") from error
+
+
+def _misread(path: Path, reason: str) -> CheckpointError:
+    """The error for a file that cannot be read as weights: what it is, where its content tells."""
+    found = examine(path)
+    if found.kind in {"pickle", "safetensors"} or found.what == UNKNOWN:
+        return CheckpointError(f"{path.name} {reason}", hint=_SAVE)
+    instead = f"Give it in the place of the architecture: edgeworthy export {path.name}"
+    return CheckpointError(f"{path.name} is no checkpoint, it is {found.what}.", hint=found.hint or instead)
 
 
 def _blocked(error: BaseException) -> str:
@@ -201,9 +210,7 @@ def _unwrap(content: Any, path: Path) -> tuple[dict[str, Tensor], tuple[str, ...
         state = {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
         if state:
             return state, tuple(notes)
-    raise CheckpointError(
-        f"{path.name} holds no weights.", hint="Save the model's state_dict() and give that."
-    )
+    raise CheckpointError(f"{path.name} holds no weights.", hint=_SAVE)
 
 
 def _holds_weights(content: Any, depth: int = 2) -> bool:

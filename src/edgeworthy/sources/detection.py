@@ -27,6 +27,8 @@ Kind = Literal[
     "foreign",
 ]
 
+UNKNOWN = "none of the model files that are known"
+
 _HEAD_BYTES = 4096
 _ZIP_END_BYTES = 65_536 + 22 + 76  # the longest comment, the end record, and zip64's locator and record
 _MAX_DIRECTORY_BYTES = 4 << 20
@@ -38,6 +40,7 @@ _FIXED = {1: 8, 5: 4}  # bytes of protobuf's wire types of one length
 _ONNX_GRAPH, _COREML_MODELS = 7, 200  # field numbers of onnx.ModelProto.graph and CoreML's Model.Type
 
 _TO_ONNX = "Turn it into ONNX with its own tools, then mend that file with: edgeworthy repair FILE."
+_MEND = "Look at it with: edgeworthy check FILE; mend it with: edgeworthy repair FILE."
 _TF = "Turn it into ONNX with tf2onnx, then mend that file with: edgeworthy repair FILE."
 _UNPACK = "Unpack it, and give the model inside."
 _AGAIN = "Copy or download it again."
@@ -71,7 +74,7 @@ class Finding:
     Attributes:
         kind: which road leads from it; `foreign` where none does.
         what: in words, as in "best.pt is a TorchScript archive".
-        hint: for what no road leads from, the next step.
+        hint: for what no road of export leads from, the next step.
     """
 
     kind: Kind
@@ -129,7 +132,7 @@ def _file(path: Path) -> Finding:
         return Finding(kind="pickle", what="a pickle, as torch.save writes them")
     if _begins_safetensors(head):
         return Finding(kind="safetensors", what="a safetensors file")
-    return _protobuf(path) or _text(head) or _foreign("none of the model files that are known", _TO_ONNX)
+    return _protobuf(path) or _text(head) or _foreign(UNKNOWN, _TO_ONNX)
 
 
 def _zip(path: Path) -> Finding:
@@ -207,7 +210,7 @@ def _protobuf(path: Path) -> Finding | None:
     if fields[:1] != [1]:
         return None
     if _ONNX_GRAPH in fields:
-        return Finding(kind="onnx", what="an ONNX model already")
+        return Finding(kind="onnx", what="an ONNX model already", hint=_MEND)
     if max(fields) >= _COREML_MODELS:
         return _foreign("a Core ML model", _ITS_SOURCE)
     return None
@@ -250,7 +253,8 @@ def _text(head: bytes) -> Finding | None:
         return _foreign("an OpenVINO model", _ITS_SOURCE)
     return _foreign(
         "a text file",
-        "For a Python file, name what builds the model, too: path/to/file.py:callable.",
+        "Give what torch.save writes; of a Python file, name what builds the model, too: "
+        "path/to/file.py:callable.",
     )
 
 

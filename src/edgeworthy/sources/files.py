@@ -44,10 +44,7 @@ class FileAdapter:
         path = Path(os.path.abspath(request.spec))  # noqa: PTH100  (a link's own name is the model's)
         found = examine(path)
         if found.kind == "onnx":
-            raise OptionError(
-                f"{path.name!r} is {found.what}.",
-                hint="Look at it with: edgeworthy check FILE; mend it with: edgeworthy repair FILE.",
-            )
+            raise OptionError(f"{path.name!r} is {found.what}.", hint=found.hint)
         if found.kind == "foreign":
             raise SourceError(f"{path.name!r} is {found.what}.", hint=found.hint)
         trained, what = _loaded(path, found, request)
