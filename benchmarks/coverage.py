@@ -32,6 +32,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from statistics import median
+from textwrap import fill
 from typing import Any
 
 HERE = Path(__file__).parent
@@ -354,7 +355,7 @@ def page(rows: Iterable[Row]) -> str:
     parts = [_INTRODUCTION, *_totals(main), *_sample(rows)]
     for library in LIBRARIES:
         parts += _families(library, [row for row in main if row.library == library])
-    parts += _misses(rows)
+    parts += [*_misses(rows), *_over_the_bound(main), *_names(main)]
     return "\n".join(parts) + "\n"
 
 
@@ -364,11 +365,11 @@ Made by `benchmarks/coverage.py table` from the rows of `benchmarks/coverage.par
 
 Every architecture in these tables is exported in a process of its own by `edgeworthy export …
 --untrained`, at opset {DEFAULT_OPSET} unless it says otherwise, within limits of time and memory; what
-is not listed has not been tried. The weights are random, and made telling first: a file counts as
-delivered only where the rules pass, the predictions of ONNX Runtime equal the model's by the yardstick
-of `export`, and the proof is conclusive. Models of more than 2 GiB of weights are refused by design and
-not counted. timm's and torchvision's architectures have their real sizes; Transformers' are small
-configurations of each model type (`benchmarks/small_configs.py`).
+is not among the names below has not been tried. The weights are random, and made telling first: a file
+counts as delivered only where the rules pass, the predictions of ONNX Runtime equal the model's by the
+yardstick of `export`, and the proof is conclusive. Models of more than 2 GiB of weights are refused by
+design and not counted. timm's and torchvision's architectures have their real sizes; Transformers' are
+small configurations of each model type (`benchmarks/small_configs.py`).
 
 *Difference* is the largest between the model's and the file's probabilities over 18 probes; *memory* the peak
 of the process tree, and in brackets the part of 0.7 GB + 5x the float32 weights that it takes. Seconds are of
@@ -467,14 +468,45 @@ def _misses(rows: Sequence[Row]) -> list[str]:
     missed = [row for row in rows if not row.delivered]
     lines = ["## Misses", ""]
     if not missed:
-        return [*lines, "None."]
+        return [*lines, "None.", ""]
     lines += ["| architecture | exporter | opset | why |", "|---|---|---|---|"]
     for row in missed:
         why = row.reason or f"{row.outcome}: no probability moves by more than {row.spread}"
         lines.append(
             f"| {row.library}:{row.name} | {row.asked} | {row.opset} | {why.replace('|', '/')[:300]} |"
         )
-    return lines
+    return [*lines, ""]
+
+
+def _over_the_bound(main: Sequence[Row]) -> list[str]:
+    over = [row for row in main if _bound(row) > 1]
+    lines = ["## Over the bound on memory", ""]
+    if not over:
+        return [*lines, "None.", ""]
+    lines += [
+        "Where the file is much larger than the weights, the model unfolds tables of position biases, in",
+        "PyTorch as in the file. Elsewhere it is what the model computes on its way that takes the room.",
+        "",
+        "| architecture | memory, MB | of its bound | weights, MB | file, MB |",
+        "|---|---|---|---|---|",
+    ]
+    for row in over:
+        lines.append(
+            f"| {row.library}:{row.name} | {row.peak_bytes / 1e6:.0f} | {_bound(row):.2f} | "
+            f"{4 * row.parameters / 1e6:.0f} | {(row.size_bytes or 0) / 1e6:.0f} |"
+        )
+    return [*lines, ""]
+
+
+def _names(main: Sequence[Row]) -> list[str]:
+    """All that was tried, to search the page for."""
+    lines = ["## Architectures that were tried", ""]
+    for library in LIBRARIES:
+        names = sorted(row.name for row in main if row.library == library)
+        if names:
+            listed = fill(", ".join(names), 118, break_long_words=False, break_on_hyphens=False)
+            lines += [f"### {library}: {len(names)}", "", listed, ""]
+    return lines[:-1]
 
 
 def main() -> None:
