@@ -381,6 +381,15 @@ def test_what_is_no_checkpoint_is_told_for_what_it_is(tmp_path, suffix, content,
     assert step in caught.value.hint
 
 
+def test_a_plain_pickle_is_read_where_it_is_trusted(tmp_path):
+    model = timm.create_model(SMALL)
+    path = tmp_path / "weights.pkl"
+    path.write_bytes(pickle.dumps({"state_dict": model.state_dict()}))
+    with pytest.raises(UntrustedPickleError, match=r"another kind than torch\.save writes"):
+        load(f"timm:{SMALL}", checkpoint=path)
+    assert same_weights(load(f"timm:{SMALL}", checkpoint=path, trust_pickle=True).module, model)
+
+
 @pytest.mark.filterwarnings("ignore:.*TorchScript archive")
 def test_a_checkpoint_that_is_a_model_of_its_own_is_told_so(tmp_path):
     path = tmp_path / "script.pt"

@@ -151,7 +151,7 @@ def _read_pickle(path: Path, trust_pickle: bool) -> Any:
             raise _misread(path, "is no checkpoint.")
     try:
         if trust_pickle:
-            return torch.load(path, map_location="cpu", weights_only=False)
+            return _trusted(path)
         with torch.serialization.safe_globals([argparse.Namespace]):  # timm's training script stores one
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -172,6 +172,19 @@ def _read_pickle(path: Path, trust_pickle: bool) -> Any:
         raise _misread(path, f"is no checkpoint, or is cut off: {reason}") from error
 
 
+def _trusted(path: Path) -> Any:
+    """What a pickle makes as it runs; `torch.save` has written it, or else `pickle.dump`."""
+    import torch
+
+    try:
+        return torch.load(path, map_location="cpu", weights_only=False)
+    except RuntimeError as error:
+        if "magic number" not in str(error):
+            raise
+        with path.open("rb") as stream:
+            return pickle.load(stream)  # noqa: S301  (as was asked for)
+
+
 def _misread(path: Path, reason: str) -> CheckpointError:
     """The error for a file that cannot be read as weights: what it is, where its content tells."""
     found = examine(path)
@@ -185,6 +198,8 @@ def _blocked(error: BaseException) -> str:
     named = _GLOBAL.search(str(error))
     if named:
         return f"it is or holds an object of the class or function {named.group(1)[:120]!r}"
+    if "Unsupported operand" in str(error):
+        return "it is a pickle of another kind than torch.save writes"
     for line in str(error).splitlines():
         if "GLOBAL" in line or "Unsupported" in line:
             return line.strip().split(". ")[0].removeprefix("WeightsUnpickler error: ")[:160]
