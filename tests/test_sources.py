@@ -381,6 +381,7 @@ def test_what_is_no_checkpoint_is_told_for_what_it_is(tmp_path, suffix, content,
     assert step in caught.value.hint
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 def test_a_plain_pickle_is_read_where_it_is_trusted(tmp_path):
     model = timm.create_model(SMALL)
     path = tmp_path / "weights.pkl"
