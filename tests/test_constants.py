@@ -11,7 +11,7 @@ from torch.nn import functional
 
 import edgeworthy
 from edgeworthy import native
-from edgeworthy.errors import ModelFileError, NotAClassifierError
+from edgeworthy.errors import ModelFileError, SimplifyError
 from edgeworthy.exporting import simplifying
 from edgeworthy.exporting.building import inferred_shapes
 from edgeworthy.exporting.constants import compute_constants
@@ -236,8 +236,8 @@ def test_what_is_computed_has_to_fit_into_one_file(tmp_path, monkeypatch):
     simplifying.simplify(str(path), str(target))
     assert target.stat().st_size > 4 * 60 * 60
     target.unlink()
-    monkeypatch.setattr("edgeworthy.exporting.constants.MAX_FILE_BYTES", 4 * 60 * 60)
-    with pytest.raises(NotAClassifierError, match=r"takes 0\.00 GiB.*--input-size.*--no-simplify"):
+    monkeypatch.setattr(simplifying, "MAX_FILE_BYTES", 4 * 60 * 60)
+    with pytest.raises(SimplifyError, match=r"takes 0\.00 GiB.*--exporter dynamo --no-simplify"):
         simplifying.simplify(str(path), str(target))
     assert [left.name for left in tmp_path.iterdir()] == ["m.onnx"]
 

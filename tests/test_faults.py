@@ -351,7 +351,9 @@ class Common(nn.Module):
             nn.init.normal_(layer.bias, std=1)
 
     def features(self, image):
-        tokens = self.stem(image).flatten(2).transpose(1, 2) + self.where(self.places)
+        tokens = self.stem(image).flatten(2).transpose(1, 2) + self.where(
+            self.places.expand(len(image), -1, -1)
+        )
         for norm, block in zip(self.norms, self.blocks, strict=False):
             tokens = block(norm(tokens))
         return self.norms[-1](tokens).mean(dim=1)
@@ -370,7 +372,59 @@ def test_what_all_pictures_have_in_common_does_not_drown_what_differs():
 
     with torch.no_grad():
         assert part() < 1e-6
+        where = model.where(model.places).clone()
         untrained.make_sensitive(model, (3, 20, 28))
         assert part() > 0.1
-        assert 0.1 < model.where(model.places).std() < 10
+        assert torch.equal(model.where(model.places), where)
         assert model.blocks[0](model.norms[0](torch.randn(8, 35, 16))).std() < 3
+
+
+class Patches(nn.Conv2d):
+    """As some models flatten their first layer."""
+
+    def forward(self, image):
+        return super().forward(image).flatten(2).transpose(1, 2)
+
+
+def normed(layer):
+    return nn.utils.parametrizations.weight_norm(layer)
+
+
+@pytest.mark.parametrize(
+    ("layer", "common", "part", "loudness"),
+    [
+        (nn.Conv2d(8, 8, 1), 8.0, 0.9, 1.0),
+        (nn.Conv2d(8, 8, 1), 40.0, 0.9, None),
+        (nn.Conv2d(8, 8, 1, bias=False), 8.0, None, None),
+        (nn.Conv2d(8, 8, 1, bias=False), 40.0, None, None),
+        (normed(nn.Conv2d(8, 8, 1)), 8.0, 0.9, 0.0),
+        (Patches(8, 8, 1), 8.0, None, None),
+    ],
+)
+def test_a_layer_is_centred_where_it_can_be_and_never_made_loud(layer, common, part, loudness):
+    """Its inputs are mostly the same for all pictures."""
+    torch.manual_seed(3)
+    for values in layer.parameters():
+        values.data.copy_(torch.rand(values.shape) - 0.5)
+    inputs = common + 0.02 * torch.randn(6, 8, 5, 5)
+    with torch.no_grad():
+        before = layer(inputs)
+        with untrained._kept_alive([layer]):
+            given = layer(image=inputs) if isinstance(layer, Patches) else layer(inputs)
+        after = layer(inputs)
+    assert torch.allclose(given, after, atol=0.01 * float(after.std()))
+    assert after.std() < 10.1
+    if part:
+        assert float(after.var(dim=0).mean().sqrt() / after.std()) > part
+    if loudness is not None:
+        assert float(after.std()) == pytest.approx(loudness * float(before.std()), rel=0.1, abs=0.1)
+
+
+def test_a_layer_that_overflows_is_left_alone():
+    layer = nn.Conv2d(3, 4, 1)
+    with torch.no_grad():
+        layer.weight.fill_(3e38)
+        with untrained._kept_alive([layer]):
+            layer(torch.full((2, 3, 4, 4), 10.0))
+    assert torch.isfinite(layer.weight).all()
+    assert not layer._forward_hooks

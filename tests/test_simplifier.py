@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import edgeworthy
-from edgeworthy.errors import MissingExtraError, NotAClassifierError, SimplifyError
+from edgeworthy.errors import MissingExtraError, SimplifyError, UnexportableError
 from tests.models import OPTIONS, Tiny
 
 CRASHES = "import os\ndef simplify(model, check_n=0, **options):\n    os.kill(os.getpid(), 11)\n"
@@ -68,11 +68,13 @@ def test_a_bad_simplifier_is_an_error_and_leaves_no_file(stand_in, target, code,
 
 
 @pytest.mark.parametrize("simplify", [True, False])
-def test_a_graph_that_unfolds_beyond_one_file_is_told_so_at_once(target, monkeypatch, simplify):
-    """What torch folds, the simplifier would fold, too; without it the other exporter writes less."""
+def test_where_one_exporter_writes_more_than_a_file_holds_the_other_has_its_turn(
+    target, monkeypatch, simplify
+):
+    """TorchScript writes a tensor that is no buffer once for each use."""
     tried = []
 
-    def unfolds(model, *args, **options):
+    def overflows(model, *args, **options):
         tried.append(options["dynamo"])
         if options["dynamo"]:
             return export(model, *args, **options)
@@ -81,20 +83,25 @@ def test_a_graph_that_unfolds_beyond_one_file_is_told_so_at_once(target, monkeyp
         )
 
     export = torch.onnx.export
-    monkeypatch.setattr(torch.onnx, "export", unfolds)
-    if simplify:
-        with pytest.raises(NotAClassifierError, match=r"2 GiB or more; .*--input-size.*--no-simplify"):
-            edgeworthy.export(Tiny(), target, **OPTIONS)
-        assert list(target.parent.iterdir()) == []
-        assert tried == [False]
-    else:
-        edgeworthy.export(Tiny(), target, simplify=False, **OPTIONS)
-        assert tried == [False, True]
+    monkeypatch.setattr(torch.onnx, "export", overflows)
+    edgeworthy.export(Tiny(), target, simplify=simplify, **OPTIONS)
+    assert tried == [False, True]
+    with pytest.raises(UnexportableError, match=r"takes 2 GiB or more; .*--exporter dynamo --no-simplify"):
+        edgeworthy.export(Tiny(), target.with_name("n.onnx"), exporter="torchscript", **OPTIONS)
+    assert [left.name for left in target.parent.iterdir()] == [target.name]
 
 
-def test_one_that_the_simplifier_unfolds_is_told_so(stand_in, target):
-    stand_in(f"from edgeworthy.exporting import constants\nconstants.MAX_FILE_BYTES = 100\n{MARKS}")
-    with pytest.raises(NotAClassifierError, match=r"takes 0\.00 GiB; an ONNX file holds"):
+def test_what_dynamo_writes_has_to_fit_into_a_file(target, monkeypatch):
+    monkeypatch.setattr("edgeworthy.exporting.tracing.MAX_FILE_BYTES", 100)
+    with pytest.raises(UnexportableError, match="takes 2 GiB or more"):
+        edgeworthy.export(Tiny(), target, exporter="dynamo", **OPTIONS)
+    assert list(target.parent.iterdir()) == []
+
+
+def test_what_no_file_holds_once_it_is_simplified_is_told_so_of_each_exporter(stand_in, target):
+    stand_in(f"from edgeworthy.exporting import simplifying\nsimplifying.MAX_FILE_BYTES = 100\n{MARKS}")
+    told = r"takes 0\.00 GiB; an ONNX file holds .*By way of dynamo: .*takes 0\.00 GiB.*smaller model"
+    with pytest.raises(SimplifyError, match=told):
         edgeworthy.export(Tiny(), target, **OPTIONS)
     assert list(target.parent.iterdir()) == []
 

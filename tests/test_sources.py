@@ -1,5 +1,6 @@
 """Trained models from timm, from checkpoints, from a hub's cache and from the user's own files."""
 
+import io
 import pickle
 import sys
 
@@ -371,24 +372,85 @@ def test_random_bytes_are_no_checkpoint_to_trust(tmp_path):
         (b"\x1f\x8b" + bytes(40), "a compressed archive", "Unpack it"),
         (b"PK\x03\x04" + bytes(40), "a zip archive that is cut off", "download it again"),
         (b"weights\n", "a text file", "what torch.save writes"),
+        (b"Page not found\n", "a text file", "what torch.save writes"),
+        (b"(see the wiki)\n", "a text file", "what torch.save writes"),
+        (b"\x93NUMPY" + bytes(40), "a NumPy array", "as torch.save writes it"),
     ],
 )
 def test_what_is_no_checkpoint_is_told_for_what_it_is(tmp_path, suffix, content, what, step):
     path = tmp_path / f"a{suffix}"
     path.write_bytes(content)
-    with pytest.raises(CheckpointError, match=f"{path.name} is no checkpoint, it is {what}") as caught:
-        load(f"timm:{SMALL}", checkpoint=path)
-    assert step in caught.value.hint
+    for trusted in (False, True):
+        with pytest.raises(CheckpointError, match=f"{path.name} is no checkpoint, it is {what}") as caught:
+            load(f"timm:{SMALL}", checkpoint=path, trust_pickle=trusted)
+        assert step in caught.value.hint
 
 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
-def test_a_plain_pickle_is_read_where_it_is_trusted(tmp_path):
+@pytest.mark.parametrize("protocol", [0, 1, 2, 4, 5])
+def test_a_plain_pickle_is_read_where_it_is_trusted(tmp_path, protocol):
     model = timm.create_model(SMALL)
     path = tmp_path / "weights.pkl"
-    path.write_bytes(pickle.dumps({"state_dict": model.state_dict()}))
-    with pytest.raises(UntrustedPickleError, match=r"another kind than torch\.save writes"):
+    path.write_bytes(pickle.dumps({"state_dict": model.state_dict()}, protocol))
+    error, message = (
+        (UntrustedPickleError, "it is or holds .*_load_from_bytes|it is written in a protocol")
+        if protocol > 1
+        else (CheckpointError, r"weights\.pkl is no checkpoint")
+    )
+    with pytest.raises(error, match=message):
         load(f"timm:{SMALL}", checkpoint=path)
     assert same_weights(load(f"timm:{SMALL}", checkpoint=path, trust_pickle=True).module, model)
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+@pytest.mark.parametrize("zipped", [False, True])
+def test_what_torch_saves_in_another_protocol_is_read_where_it_is_trusted(tmp_path, zipped):
+    model = timm.create_model(SMALL)
+    path = tmp_path / "weights.pth"
+    torch.save(model.state_dict(), path, pickle_protocol=4, _use_new_zipfile_serialization=zipped)
+    with pytest.raises(UntrustedPickleError, match="a protocol of pickles"):
+        load(f"timm:{SMALL}", checkpoint=path)
+    assert same_weights(load(f"timm:{SMALL}", checkpoint=path, trust_pickle=True).module, model)
+
+
+seen: list[int] = []
+
+
+def leave_a_trace():
+    seen.append(1)
+
+
+class Counting:
+    """Leaves a trace each time it is unpickled."""
+
+    def __reduce__(self):
+        return (leave_a_trace, ())
+
+
+def test_a_pickle_runs_once(tmp_path, trained):
+    path = tmp_path / "weights.pkl"
+    path.write_bytes(pickle.dumps({"other": Counting(), "state_dict": trained.state_dict()}))
+    seen.clear()
+    load(f"timm:{SMALL}", checkpoint=path, trust_pickle=True)
+    assert seen == [1]
+
+
+def test_a_plain_pickle_from_a_gpu_is_read(tmp_path, trained):
+    path = tmp_path / "weights.pkl"
+    saved = io.BytesIO()
+    torch.save(torch.zeros(3), saved, _use_new_zipfile_serialization=False)
+    there = (
+        saved.getvalue()
+        .replace(b"cpu", b"cuda:0")
+        .replace(b"X\x03\x00\x00\x00cuda:0", b"X\x06\x00\x00\x00cuda:0")
+    )
+
+    class There:
+        def __reduce__(self):
+            return (torch.storage._load_from_bytes, (there,))
+
+    path.write_bytes(pickle.dumps({"other": There(), "state_dict": trained.state_dict()}))
+    load(f"timm:{SMALL}", checkpoint=path, trust_pickle=True)
 
 
 @pytest.mark.filterwarnings("ignore:.*TorchScript archive")
@@ -397,7 +459,18 @@ def test_a_checkpoint_that_is_a_model_of_its_own_is_told_so(tmp_path):
     torch.jit.script(torch.nn.Flatten()).save(path)
     with pytest.raises(CheckpointError, match="it is a TorchScript archive") as caught:
         load(f"timm:{SMALL}", checkpoint=path)
-    assert caught.value.hint.endswith("edgeworthy export script.pt")
+    assert caught.value.hint.endswith(f"edgeworthy export {path}")
+
+
+def test_a_checkpoint_in_torchs_old_format_that_is_cut_off_is_to_be_copied_again(tmp_path, trained):
+    path = tmp_path / "old.pth"
+    torch.save(trained.state_dict(), path, _use_new_zipfile_serialization=False)
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    for trusted in (False, True):
+        with pytest.raises(CheckpointError, match="cut off") as caught:
+            load(f"timm:{SMALL}", checkpoint=path, trust_pickle=trusted)
+        assert "Copy or download it again" in caught.value.hint
 
 
 def test_prompts_are_refused_by_what_takes_none():

@@ -16,7 +16,6 @@ from edgeworthy.errors import (
     FallsShortError,
     MissingExtraError,
     ModelFileError,
-    NotAClassifierError,
     NotConformantError,
     OptionError,
     ParityError,
@@ -135,10 +134,6 @@ class Conversion:
                 if isinstance(error, TracedBranchError) and not self._refusals:
                     raise
                 self._refusals.append((exporter.name, _without_frames(error)))
-            except NotAClassifierError as error:
-                if self._options.simplify:  # which makes it as large, whoever traces it
-                    raise
-                self._refusals.append((exporter.name, _without_frames(error)))
             except MissingExtraError as error:
                 if not self._refusals:
                     raise
@@ -163,7 +158,7 @@ class Conversion:
             return "left out, as asked"
         outcome = self._simplifying.result()
         if not outcome.done:
-            if isinstance(outcome.error, NotAClassifierError):
+            if isinstance(outcome.error, SimplifyError):
                 raise outcome.error
             if "No module named 'onnxsim'" in outcome.message:
                 raise MissingExtraError("onnxsim", "export")

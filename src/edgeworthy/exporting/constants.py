@@ -11,8 +11,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeworthy.contract import MAX_FILE_BYTES
-from edgeworthy.errors import NotAClassifierError
 from edgeworthy.exporting.building import inferred_shapes
 from edgeworthy.graph import attribute_value, needs, prune
 from edgeworthy.memory import give_back
@@ -56,28 +54,6 @@ def compute_constants(model: ModelProto, scratch: Path) -> int:
         if not known:
             return computed
         computed += known
-
-
-def fit_one_file(model: ModelProto) -> None:
-    """Stop where a graph holds more than one file does, now that its constants are computed.
-
-    In timm's beit_large_patch16_512 (1.2 GB) each of 24 layers gathers 67 MB of biases from a table.
-
-    Raises:
-        NotAClassifierError: with the size.
-    """
-    size = sum(tensor.ByteSize() for tensor in model.graph.initializer)
-    if size > MAX_FILE_BYTES:
-        raise beyond_one_file(f"{size / 2**30:.2f} GiB")
-
-
-def beyond_one_file(size: str) -> NotAClassifierError:
-    """The error for a graph of that size."""
-    return NotAClassifierError(
-        f"With what it computes of weights alone, the graph takes {size}; an ONNX file holds under 2 GiB.",
-        hint="Choose a smaller model or --input-size (tables of position biases unfold with its square), or "
-        "for other runtimes than the platform's: --no-simplify.",
-    )
 
 
 def _know_shapes(model: ModelProto) -> int:

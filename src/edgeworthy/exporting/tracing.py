@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import torch
 
-from edgeworthy.contract import MAX_OPSET, Contract
+from edgeworthy.contract import MAX_FILE_BYTES, MAX_OPSET, Contract
 from edgeworthy.errors import (
     FallsShortError,
     MissingExtraError,
@@ -20,8 +20,7 @@ from edgeworthy.errors import (
 )
 from edgeworthy.exporting.branches import reads_pixels
 from edgeworthy.exporting.classifier import Classifier
-from edgeworthy.exporting.constants import beyond_one_file
-from edgeworthy.model import no_room, to_bytes
+from edgeworthy.model import TOO_LARGE, no_room, tensor_bytes, to_bytes
 from edgeworthy.opset import convert_in_place
 from edgeworthy.silence import native_output_to_nowhere, quiet
 
@@ -29,7 +28,7 @@ _DYNAMO_OPSET = 18  # the oldest that its library of operators has
 _OPERATOR = re.compile(
     r"(?P<full>(?:aten|prim|torchvision|quantized)::\w+)|op='(?P<overload>[\w.]+)'|operator (?P<name>\w+),"
 )
-_TOO_LARGE = "larger than the 2GiB limit"  # what torch says of protobuf
+_OVERFLOWS = "larger than the 2GiB limit"  # what torch says of protobuf
 _PLEA = " Please feel free"  # to contribute: the end of what torch says
 _NEEDS_OPSET = re.compile(r"added in version (\d+)")
 _BECAME_PYTHON = re.compile(r"Converting a tensor to a (Python|NumPy)|Iterating over a tensor|as a constant")
@@ -47,7 +46,6 @@ class Exporter(Protocol):
         Raises:
             UnexportableError: naming the operator that stands in the way.
             TracedBranchError: where control flow depends on the pixels.
-            NotAClassifierError: where the graph does not fit into one file.
         """
         ...
 
@@ -122,6 +120,8 @@ class DynamoExporter:
         with native_output_to_nowhere(), quiet():
             model = self._written(classifier, picture, contract)
             convert_in_place(model, contract.opset)
+        if tensor_bytes(model) > MAX_FILE_BYTES:
+            raise _too_large()
         try:
             target.write_bytes(to_bytes(model))
         except OSError as error:
@@ -191,10 +191,16 @@ def _operator(text: str) -> str | None:
     return next(name for name in found.groups() if name) if found else None
 
 
-def _unexportable(error: Exception, opset: int) -> FallsShortError:
+def _too_large() -> UnexportableError:
+    return UnexportableError(
+        "The graph that this exporter writes takes 2 GiB or more; an ONNX file holds less.", hint=TOO_LARGE
+    )
+
+
+def _unexportable(error: Exception, opset: int) -> UnexportableError:
     text = str(error)
-    if _TOO_LARGE in text:
-        return beyond_one_file("2 GiB or more")
+    if _OVERFLOWS in text:
+        return _too_large()
     operator = _operator(text)
     needed = _NEEDS_OPSET.search(text)
     if operator and needed and int(needed.group(1)) > MAX_OPSET:

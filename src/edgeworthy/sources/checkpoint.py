@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import pickle
 import re
 from collections.abc import Iterable, Mapping
@@ -23,6 +24,7 @@ _COUNTED = "num_batches_tracked"  # which older files lack
 _FOR_TRAINING = re.compile(r"[^.]*(loss|criterion|metric|accuracy)[^.]*\.", re.I)
 _MAX_DEPTH = 4
 _SAVE = "Save the model's state_dict() and give that."
+_ANEW = "Copy or download it again, or save the model's state_dict() anew and give that."
 _GLOBAL = re.compile(r"GLOBAL (\S+)")  # in what torch's unpickler of weights alone refuses
 
 
@@ -147,17 +149,18 @@ def _read_pickle(path: Path, trust_pickle: bool) -> Any:
     import torch
 
     with path.open("rb") as stream:
-        if stream.read(2)[:1] not in {b"P", b"\x80", b"("}:
-            raise _misread(path, "is no checkpoint.")
+        begin = stream.read(2)
+    if not trust_pickle and begin != b"PK" and begin[:1] != b"\x80":
+        raise _misread(path, "is no checkpoint.")
     try:
         if trust_pickle:
-            return _trusted(path)
+            return _run(path)
         with torch.serialization.safe_globals([argparse.Namespace]):  # timm's training script stores one
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         runs_code = "Unsupported" in str(error) or "Weights only load failed" in str(error)
         if trust_pickle or not runs_code:
-            raise CheckpointError(f"{path.name} is no checkpoint: {first_line(error)}") from error
+            raise _misread(path, f"is no checkpoint: {first_line(error)}") from error
         raise UntrustedPickleError(
             f"{path.name} cannot be loaded without letting it run code: {_blocked(error)}.",
             hint="If you made the file yourself, or trust who did, add --trust-pickle.",
@@ -172,25 +175,42 @@ def _read_pickle(path: Path, trust_pickle: bool) -> Any:
         raise _misread(path, f"is no checkpoint, or is cut off: {reason}") from error
 
 
-def _trusted(path: Path) -> Any:
-    """What a pickle makes as it runs; `torch.save` has written it, or else `pickle.dump`."""
+class _Unpickler(pickle.Unpickler):
+    """For what `pickle.dump` has written: brings the tensors in it to the CPU."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) == ("torch.storage", "_load_from_bytes"):
+            return _load_from_bytes
+        return super().find_class(module, name)
+
+
+def _load_from_bytes(content: bytes) -> Any:
     import torch
 
-    try:
-        return torch.load(path, map_location="cpu", weights_only=False)
-    except RuntimeError as error:
-        if "magic number" not in str(error):
-            raise
-        with path.open("rb") as stream:
-            return pickle.load(stream)  # noqa: S301  (as was asked for)
+    return torch.load(io.BytesIO(content), map_location="cpu", weights_only=False)
+
+
+def _run(path: Path) -> Any:
+    """What a pickle makes as it runs, once; `torch.save` has written it, or `pickle.dump`."""
+    import torch
+
+    with path.open("rb") as stream:
+        saved = stream.read(2) == b"PK"
+        stream.seek(0)
+        content = None if saved else _Unpickler(stream).load()
+    if not saved and (type(content) is not int or content != torch.serialization.MAGIC_NUMBER):
+        return content
+    return torch.load(path, map_location="cpu", weights_only=False)
 
 
 def _misread(path: Path, reason: str) -> CheckpointError:
     """The error for a file that cannot be read as weights: what it is, where its content tells."""
     found = examine(path)
-    if found.kind in {"pickle", "safetensors"} or found.what == UNKNOWN:
+    if found.kind in {"pickle", "safetensors"}:
+        return CheckpointError(f"{path.name} {reason}", hint=_ANEW)
+    if found.what == UNKNOWN:
         return CheckpointError(f"{path.name} {reason}", hint=_SAVE)
-    instead = f"Give it in the place of the architecture: edgeworthy export {path.name}"
+    instead = f"Give it in the place of the architecture: edgeworthy export {path}"
     return CheckpointError(f"{path.name} is no checkpoint, it is {found.what}.", hint=found.hint or instead)
 
 
@@ -199,7 +219,7 @@ def _blocked(error: BaseException) -> str:
     if named:
         return f"it is or holds an object of the class or function {named.group(1)[:120]!r}"
     if "Unsupported operand" in str(error):
-        return "it is a pickle of another kind than torch.save writes"
+        return "it is written in a protocol of pickles that only running code can read"
     for line in str(error).splitlines():
         if "GLOBAL" in line or "Unsupported" in line:
             return line.strip().split(". ")[0].removeprefix("WeightsUnpickler error: ")[:160]

@@ -43,6 +43,7 @@ _TO_ONNX = "Turn it into ONNX with its own tools, then mend that file with: edge
 _MEND = "Look at it with: edgeworthy check FILE; mend it with: edgeworthy repair FILE."
 _TF = "Turn it into ONNX with tf2onnx, then mend that file with: edgeworthy repair FILE."
 _UNPACK = "Unpack it, and give the model inside."
+_SAVED = "Give a file as torch.save writes it."
 _AGAIN = "Copy or download it again."
 _ITS_SOURCE = "Give the PyTorch model that it was made from."
 
@@ -54,7 +55,7 @@ _MAGIC: tuple[tuple[int, bytes, str, str], ...] = (
     (0, b"GGUF", "a GGUF file, as llama.cpp has them", "It holds no image classifier."),
     (0, b"7767517\n", "an NCNN model", _ITS_SOURCE),
     (0, b"ftrt", "a TensorRT engine, made for one GPU", _ITS_SOURCE),
-    (0, b"\x93NUMPY", "a NumPy array", "Give a model."),
+    (0, b"\x93NUMPY", "a NumPy array", _SAVED),
     (0, b"\x1f\x8b", "a compressed archive", _UNPACK),
     (0, b"7z\xbc\xaf\x27\x1c", "a compressed archive", _UNPACK),
     (0, b"Rar!\x1a", "a compressed archive", _UNPACK),
@@ -62,8 +63,8 @@ _MAGIC: tuple[tuple[int, bytes, str, str], ...] = (
     (0, b"BZh", "a compressed archive", _UNPACK),
     (0, b"\x28\xb5\x2f\xfd", "a compressed archive", _UNPACK),
     (257, b"ustar", "a tar archive", _UNPACK),
-    (0, b"\x89PNG", "a picture", "Give a model."),
-    (0, b"\xff\xd8\xff", "a picture", "Give a model."),
+    (0, b"\x89PNG", "a picture", _SAVED),
+    (0, b"\xff\xd8\xff", "a picture", _SAVED),
 )  # fmt: skip
 
 
@@ -199,7 +200,7 @@ _ARCHIVES: tuple[tuple[Kind, str, str, Callable[[set[str], set[str]], bool]], ..
      lambda names, _: {"config.json", "metadata.json"} <= names),
     ("foreign", "a TorchServe archive", _UNPACK,
      lambda names, _: "MAR-INF/MANIFEST.json" in names),
-    ("foreign", "a NumPy archive", "Give a model.",
+    ("foreign", "a NumPy archive", _SAVED,
      lambda names, _: bool(names) and all(name.endswith(".npy") for name in names)),
 )  # fmt: skip
 

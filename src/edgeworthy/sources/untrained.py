@@ -148,27 +148,34 @@ def _kept_alive(layers: Sequence[nn.Module]) -> Iterator[None]:
     errors included. What differs takes its place, and the bias takes out of it what it can.
     """
 
-    def scale(layer: Any, inputs: Any, output: Any) -> Any:
+    def scale(layer: Any, inputs: Any, options: Any, output: Any) -> Any:
         handles.pop(layer).remove()
         whole = float(output.std()) if output.numel() > 1 else 0.0
         if not 0 < whole < math.inf:
             return output
         telling = _telling(output)
-        if telling < _CONSTANT * whole:  # as where positions are embedded
-            telling = whole
+        blind = telling < _CONSTANT * whole  # as where positions are embedded
         loud = whole if _FAINT <= whole <= 1 / _FAINT else 1.0
-        if loud == whole and telling >= _FAINT * whole:
+        if loud == whole and (blind or telling >= _FAINT * whole):
             return output
-        if layer.bias is not None:
-            mean, whole = _centre(layer, output)
-            layer.bias.sub_(mean)
-        factor = loud / max(telling, _FAINT * whole)
+        axes = None if blind else _axes_but_channels(layer, output)
+        if axes:
+            whole = float(
+                output.var(dim=axes, correction=0).mean().sqrt()
+            )  # without what the bias can take out
+        factor = loud / max(whole if blind else telling, _FAINT * whole)
+        factor = min(factor, 1 / (_FAINT * whole))  # or what is in common becomes too loud
         layer.weight.mul_(factor)
         if layer.bias is not None:
             layer.bias.mul_(factor)
-        return layer(*inputs)  # a layer that standardises its weights is none the louder
+        output = layer(*inputs, **options)  # a layer that standardises its weights is none the louder
+        if axes:
+            mean = output.mean(dim=axes, keepdim=True)
+            layer.bias.sub_(mean.flatten())
+            output = output - mean
+        return output
 
-    handles = {layer: layer.register_forward_hook(scale) for layer in layers}
+    handles = {layer: layer.register_forward_hook(scale, with_kwargs=True) for layer in layers}
     try:
         yield
     finally:
@@ -181,13 +188,14 @@ def _telling(output: Tensor) -> float:
     return float(output.var(dim=0).mean().sqrt()) if len(output) > 1 else float(output.std())
 
 
-def _centre(layer: nn.Module, output: Tensor) -> tuple[Tensor, float]:
-    """The mean of each of a layer's channels [channels], and the deviation from it."""
+def _axes_but_channels(layer: Any, output: Tensor) -> list[int] | None:
+    """The axes along which a layer's bias is the same; None without one, or where outputs lie otherwise."""
     from torch import nn
 
     channels = output.ndim - (1 if isinstance(layer, nn.Linear) else 3)
-    others = [axis for axis in range(output.ndim) if axis != channels]
-    return output.mean(dim=others), float(output.var(dim=others, correction=0).mean().sqrt())
+    axes = [axis for axis in range(output.ndim) if axis != channels]
+    fits = layer.bias is not None and axes and output.shape[channels] == layer.bias.numel()
+    return axes if fits else None
 
 
 def _is_scale(name: str, parameter: nn.Parameter) -> bool:
