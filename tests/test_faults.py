@@ -398,7 +398,7 @@ def normed(layer):
         (nn.Conv2d(8, 8, 1, bias=False), 8.0, None, None),
         (nn.Conv2d(8, 8, 1, bias=False), 40.0, None, None),
         (normed(nn.Conv2d(8, 8, 1)), 8.0, 0.9, 0.0),
-        (Patches(8, 8, 1), 8.0, None, None),
+        (Patches(8, 8, 1), 2.0, None, None),
     ],
 )
 def test_a_layer_is_centred_where_it_can_be_and_never_made_loud(layer, common, part, loudness):
@@ -414,6 +414,9 @@ def test_a_layer_is_centred_where_it_can_be_and_never_made_loud(layer, common, p
         after = layer(inputs)
     assert torch.allclose(given, after, atol=0.01 * float(after.std()))
     assert after.std() < 10.1
+    if isinstance(layer, Patches):  # scaled alone
+        assert torch.allclose(after / after.std(), before / before.std(), rtol=1e-3, atol=1e-4)
+        assert float(after.std() / before.std()) > 1.5
     if part:
         assert float(after.var(dim=0).mean().sqrt() / after.std()) > part
     if loudness is not None:
@@ -425,6 +428,14 @@ def test_a_layer_that_overflows_is_left_alone():
     with torch.no_grad():
         layer.weight.fill_(3e38)
         with untrained._kept_alive([layer]):
-            layer(torch.full((2, 3, 4, 4), 10.0))
-    assert torch.isfinite(layer.weight).all()
-    assert not layer._forward_hooks
+            layer(torch.randn(2, 3, 4, 4))
+    assert (layer.weight == torch.tensor(3e38)).all()
+
+
+def test_a_layer_whose_variance_overflows_is_brought_back():
+    layer = nn.Conv2d(3, 4, 1)
+    with torch.no_grad():
+        layer.weight.fill_(1e30)
+        with untrained._kept_alive([layer]):
+            given = layer(torch.randn(2, 3, 4, 4))
+    assert float(given.std()) == pytest.approx(1, rel=0.01)

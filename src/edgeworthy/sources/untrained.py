@@ -151,19 +151,17 @@ def _kept_alive(layers: Sequence[nn.Module]) -> Iterator[None]:
     def scale(layer: Any, inputs: Any, options: Any, output: Any) -> Any:
         handles.pop(layer).remove()
         whole = float(output.std()) if output.numel() > 1 else 0.0
-        if not 0 < whole < math.inf:
+        if not whole > 0:  # or no number at all
             return output
         telling = _telling(output)
-        blind = telling < _CONSTANT * whole  # as where positions are embedded
+        blind = not _CONSTANT * whole <= telling < math.inf  # as where positions are embedded
         loud = whole if _FAINT <= whole <= 1 / _FAINT else 1.0
         if loud == whole and (blind or telling >= _FAINT * whole):
             return output
         axes = None if blind else _axes_but_channels(layer, output)
-        if axes:
-            whole = float(
-                output.var(dim=axes, correction=0).mean().sqrt()
-            )  # without what the bias can take out
-        factor = loud / max(whole if blind else telling, _FAINT * whole)
+        if axes:  # without what the bias can take out
+            whole = float(output.var(dim=axes, correction=0).mean().sqrt())
+        factor = loud / (whole if blind else telling)
         factor = min(factor, 1 / (_FAINT * whole))  # or what is in common becomes too loud
         layer.weight.mul_(factor)
         if layer.bias is not None:
