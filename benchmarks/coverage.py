@@ -355,7 +355,7 @@ def page(rows: Iterable[Row]) -> str:
     parts = [_INTRODUCTION, *_totals(main), *_sample(rows)]
     for library in LIBRARIES:
         parts += _families(library, [row for row in main if row.library == library])
-    parts += [*_misses(rows), *_over_the_bound(main), *_names(main)]
+    parts += [*_misses(rows), *_over_the_bound(main), *_listing(main)]
     return "\n".join(parts) + "\n"
 
 
@@ -498,7 +498,7 @@ def _over_the_bound(main: Sequence[Row]) -> list[str]:
     return [*lines, ""]
 
 
-def _names(main: Sequence[Row]) -> list[str]:
+def _listing(main: Sequence[Row]) -> list[str]:
     """All that was tried, to search the page for."""
     lines = ["## Architectures that were tried", ""]
     for library in LIBRARIES:
