@@ -35,8 +35,8 @@ _QUERY_NORM = "q_norm.weight"  # as timm and Transformers name it
 _CALM = 1e-4  # of that spread: what rounding a picture may move a logit by
 _CALMINGS = 4
 _ROUGH = 1e-3  # of that spread: what rounding a picture may move a logit by, where nothing can be calmed
-_FAINT = 0.1  # a layer's deviation, or its part of what all pictures have in common, below which it is scaled
-_CONSTANT = 1e-4  # that part, of a layer that sees nothing of the pictures
+_FAINT = 0.1  # a layer's deviation, and the part of it that tells pictures apart, below which it is scaled
+_CONSTANT = 1e-4  # that part, below which a layer sees nothing of the pictures
 
 
 def make_sensitive(module: nn.Module, input_size: tuple[int, int, int]) -> None:
@@ -192,8 +192,8 @@ def _axes_but_channels(layer: Any, output: Tensor) -> list[int] | None:
 
     channels = output.ndim - (1 if isinstance(layer, nn.Linear) else 3)
     axes = [axis for axis in range(output.ndim) if axis != channels]
-    fits = layer.bias is not None and axes and output.shape[channels] == layer.bias.numel()
-    return axes if fits else None
+    fits = layer.bias is not None and channels >= 0 and output.shape[channels] == layer.bias.numel()
+    return axes if fits and axes else None
 
 
 def _is_scale(name: str, parameter: nn.Parameter) -> bool:
