@@ -491,9 +491,10 @@ def _over_the_bound(main: Sequence[Row]) -> list[str]:
         "|---|---|---|---|---|",
     ]
     for row in over:
+        file = f"{row.size_bytes / 1e6:.0f}" if row.size_bytes else "none"
         lines.append(
-            f"| {row.library}:{row.name} | {row.peak_bytes / 1e6:.0f} | {_bound(row):.2f} | "
-            f"{4 * row.parameters / 1e6:.0f} | {(row.size_bytes or 0) / 1e6:.0f} |"
+            f"| {row.library}:{row.name} | {row.peak_bytes / 1e6:.0f} | {_bound(row):.3f} | "
+            f"{4 * row.parameters / 1e6:.0f} | {file} |"
         )
     return [*lines, ""]
 
