@@ -375,7 +375,8 @@ small configurations of each model type (`benchmarks/small_configs.py`).
 of the process tree, and in brackets the part of 0.7 GB + 5x the float32 weights that it takes. Seconds are of
 whole processes, two beside each other on a shared two-core machine that did other work meanwhile: an order of
 magnitude; most rows are of earlier versions of edgeworthy than the last. The limit was 600 s or 900 s,
-1,500 s for the largest, 1,700 s for qwen3_vit_88m, 3,600 s for gemma4 and deepseek.
+1,500 s for the largest, 1,700 s for qwen3_vit_88m and beit_large_patch16_512, 3,600 s for gemma4 and
+deepseek.
 """
 
 

@@ -236,7 +236,7 @@ def test_what_is_computed_has_to_fit_into_one_file(tmp_path, monkeypatch):
     simplifying.simplify(str(path), str(target))
     assert target.stat().st_size > 4 * 60 * 60
     target.unlink()
-    monkeypatch.setattr(simplifying, "MAX_FILE_BYTES", 4 * 60 * 60)
+    monkeypatch.setattr("edgeworthy.exporting.capacity.MAX_FILE_BYTES", 4 * 60 * 60)
     with pytest.raises(SimplifyError, match=r"takes 0\.00 GiB.*--exporter dynamo --no-simplify"):
         simplifying.simplify(str(path), str(target))
     assert [left.name for left in tmp_path.iterdir()] == ["m.onnx"]

@@ -92,14 +92,14 @@ def test_where_one_exporter_writes_more_than_a_file_holds_the_other_has_its_turn
 
 
 def test_what_dynamo_writes_has_to_fit_into_a_file(target, monkeypatch):
-    monkeypatch.setattr("edgeworthy.exporting.tracing.MAX_FILE_BYTES", 100)
+    monkeypatch.setattr("edgeworthy.exporting.capacity.MAX_FILE_BYTES", 100)
     with pytest.raises(UnexportableError, match="takes 2 GiB or more"):
         edgeworthy.export(Tiny(), target, exporter="dynamo", **OPTIONS)
     assert list(target.parent.iterdir()) == []
 
 
 def test_what_no_file_holds_once_it_is_simplified_is_told_so_of_each_exporter(stand_in, target):
-    stand_in(f"from edgeworthy.exporting import simplifying\nsimplifying.MAX_FILE_BYTES = 100\n{MARKS}")
+    stand_in(f"from edgeworthy.exporting import capacity\ncapacity.MAX_FILE_BYTES = 100\n{MARKS}")
     told = r"takes 0\.00 GiB; an ONNX file holds .*By way of dynamo: .*takes 0\.00 GiB.*smaller model"
     with pytest.raises(SimplifyError, match=told):
         edgeworthy.export(Tiny(), target, **OPTIONS)

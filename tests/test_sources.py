@@ -444,6 +444,7 @@ def test_a_plain_pickle_from_a_gpu_is_read(tmp_path, trained):
         .replace(b"cpu", b"cuda:0")
         .replace(b"X\x03\x00\x00\x00cuda:0", b"X\x06\x00\x00\x00cuda:0")
     )
+    assert b"X\x06\x00\x00\x00cuda:0" in there
 
     class There:
         def __reduce__(self):

@@ -22,8 +22,6 @@ from edgeworthy.errors import ModelFileError, NotConformantError, TargetError
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-TOO_LARGE = "Choose a smaller model; for other runtimes than the platform's: --exporter dynamo --no-simplify."
-
 _PIECE_BYTES = 1 << 20
 
 
@@ -112,11 +110,6 @@ def opset_of(model: ModelProto) -> int | None:
     """Version of the default operator domain, or None where the file names none."""
     versions = [entry.version for entry in model.opset_import if entry.domain in {"", "ai.onnx"}]
     return max(versions) if versions else None
-
-
-def tensor_bytes(model: ModelProto) -> int:
-    """How many bytes of a file its initialisers take."""
-    return sum(tensor.ByteSize() for tensor in model.graph.initializer)
 
 
 def parameters_of(model: ModelProto) -> int:

@@ -6,13 +6,13 @@ import contextlib
 from pathlib import Path
 
 from edgeworthy import native
-from edgeworthy.contract import MAX_FILE_BYTES
 from edgeworthy.errors import ModelFileError, SimplifyError
 from edgeworthy.exporting.boxes import write_boxes
+from edgeworthy.exporting.capacity import SMALLER, excess
 from edgeworthy.exporting.constants import compute_constants
 from edgeworthy.graph import lift_constants
 from edgeworthy.memory import give_back
-from edgeworthy.model import TOO_LARGE, read, tensor_bytes, write_in_pieces
+from edgeworthy.model import read, write_in_pieces
 
 
 def simplify(path: str, target: str) -> dict[str, int]:
@@ -55,12 +55,10 @@ def _prepare(source: Path, lean: Path) -> int:
     with contextlib.suppress(ModelFileError):  # the simplifier has ways of its own
         changed = compute_constants(model, lean.parent)
     changed += write_boxes(model) + lift_constants(model.graph)
-    size = tensor_bytes(model)
-    if size > MAX_FILE_BYTES:
+    if size := excess(model):
         raise SimplifyError(
-            f"With what it computes of constants, the graph takes {size / 2**30:.2f} GiB; "
-            "an ONNX file holds under 2 GiB.",
-            hint=TOO_LARGE,
+            f"With what it computes of constants, the graph takes {size}; an ONNX file holds under 2 GiB.",
+            hint=SMALLER,
         )
     if changed:
         write_in_pieces(model, lean)

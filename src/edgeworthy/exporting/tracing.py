@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import torch
 
-from edgeworthy.contract import MAX_FILE_BYTES, MAX_OPSET, Contract
+from edgeworthy.contract import MAX_OPSET, Contract
 from edgeworthy.errors import (
     FallsShortError,
     MissingExtraError,
@@ -19,8 +19,9 @@ from edgeworthy.errors import (
     first_line,
 )
 from edgeworthy.exporting.branches import reads_pixels
+from edgeworthy.exporting.capacity import SMALLER, excess
 from edgeworthy.exporting.classifier import Classifier
-from edgeworthy.model import TOO_LARGE, no_room, tensor_bytes, to_bytes
+from edgeworthy.model import no_room, to_bytes
 from edgeworthy.opset import convert_in_place
 from edgeworthy.silence import native_output_to_nowhere, quiet
 
@@ -120,7 +121,7 @@ class DynamoExporter:
         with native_output_to_nowhere(), quiet():
             model = self._written(classifier, picture, contract)
             convert_in_place(model, contract.opset)
-        if tensor_bytes(model) > MAX_FILE_BYTES:
+        if excess(model):
             raise _too_large()
         try:
             target.write_bytes(to_bytes(model))
@@ -193,7 +194,7 @@ def _operator(text: str) -> str | None:
 
 def _too_large() -> UnexportableError:
     return UnexportableError(
-        "The graph that this exporter writes takes 2 GiB or more; an ONNX file holds less.", hint=TOO_LARGE
+        "The graph that this exporter writes takes 2 GiB or more; an ONNX file holds less.", hint=SMALLER
     )
 
 

@@ -154,7 +154,7 @@ def _read_pickle(path: Path, trust_pickle: bool) -> Any:
         raise _misread(path, "is no checkpoint.")
     try:
         if trust_pickle:
-            return _run(path)
+            return _run(path, zipped=begin == b"PK")
         with torch.serialization.safe_globals([argparse.Namespace]):  # timm's training script stores one
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -190,16 +190,15 @@ def _load_from_bytes(content: bytes) -> Any:
     return torch.load(io.BytesIO(content), map_location="cpu", weights_only=False)
 
 
-def _run(path: Path) -> Any:
+def _run(path: Path, *, zipped: bool) -> Any:
     """What a pickle makes as it runs, once; `torch.save` has written it, or `pickle.dump`."""
     import torch
 
-    with path.open("rb") as stream:
-        saved = stream.read(2) == b"PK"
-        stream.seek(0)
-        content = None if saved else _Unpickler(stream).load()
-    if not saved and (type(content) is not int or content != torch.serialization.MAGIC_NUMBER):
-        return content
+    if not zipped:
+        with path.open("rb") as stream:
+            content = _Unpickler(stream).load()
+        if type(content) is not int or content != torch.serialization.MAGIC_NUMBER:
+            return content
     return torch.load(path, map_location="cpu", weights_only=False)
 
 
